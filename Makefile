@@ -1,0 +1,60 @@
+# make run     start the product on http://127.0.0.1:8000 (PORT=…, DATA_DIR=…)
+# make test    all tests; TESTS=tests/editor or TESTS="-k revert" for some
+# make check   linters, types, templates, the direction of imports, Django's own checks
+# make format  lay out Python and templates
+# make bench   measure, and print the README's table
+# make lock    renew the pinned requirements from pyproject.toml
+# make clean   remove .venv and caches; data stays
+
+PORT     ?= 8000
+DATA_DIR ?= var
+PYTHON   ?= python3
+TESTS    ?= tests
+
+BIN := .venv/bin
+export PORT
+
+.PHONY: run test check format bench lock clean
+.DEFAULT_GOAL := run
+
+run: .venv/.installed-run
+	@.ci/system-packages qemu-img=qemu-utils
+	@DATA_DIR="$(DATA_DIR)" $(BIN)/python manage.py serve
+
+test: .venv/.installed-dev
+	@.ci/system-packages qemu-img=qemu-utils chromium=chromium initdb=postgresql
+	@.ci/test $(TESTS)
+
+check: .venv/.installed-dev
+	@.ci/check
+
+format: .venv/.installed-dev
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format .
+	@find templates -name '*.html' -exec $(BIN)/djade --target-version 5.2 {} +
+
+bench: .venv/.installed-dev
+	@.ci/system-packages qemu-img=qemu-utils chromium=chromium
+	@$(BIN)/python -m tests.bench
+
+lock: .venv/.installed-dev
+	@for set in "requirements.txt" "requirements-dev.txt --extra dev --constraint requirements.txt"; do \
+	  CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --no-config --upgrade --strip-extras \
+	    --no-emit-options --no-annotate pyproject.toml --output-file $$set; done
+
+clean:
+	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+# The stamps are newer than the requirements they were installed from.
+.venv/.installed-run: requirements.txt | .venv/bin/python
+	@echo "Installing the packages of $<"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.venv/.installed-dev: requirements-dev.txt requirements.txt | .venv/bin/python
+	@echo "Installing the packages of $<"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@ .venv/.installed-run
+
+.venv/bin/python:
+	@.ci/venv "$(PYTHON)"

@@ -1,0 +1,233 @@
+"""What people do. Each action locks the rows it decides on, asks the rule, writes, and records an Event.
+
+All raise `Refused` with a sentence when a rule says no; nothing was changed then. None waits for hardware: the
+reconcile worker does what was asked for here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from uuid import UUID, uuid5
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from editor.models import (
+    Drive,
+    DriveArray,
+    Event,
+    Infrastructure,
+    Instance,
+    InstanceArray,
+    Membership,
+    Network,
+    PowerCommand,
+    Result,
+    Server,
+    User,
+)
+from editor.rules import (
+    Refused,
+    why_not_hard_power_off,
+    why_not_keep_waiting,
+    why_not_operate,
+    why_not_power_on,
+    why_not_reset,
+    why_not_soft_shut_down,
+)
+
+PLACE_LIMIT_PX = 100_000
+"""Cards stay within this distance of the origin: enough for any drawing, and safe for every column and renderer."""
+
+_VERBS = {
+    PowerCommand.SOFT_SHUTDOWN: "asked for a soft shutdown of",
+    PowerCommand.POWER_ON: "asked to power on",
+    PowerCommand.HARD_POWER_OFF: "asked for a hard power off of",
+    PowerCommand.RESET: "asked for a reset of",
+}
+
+
+def role_of(user: User, infrastructure: int) -> str | None:
+    """Answers the user's role in an infrastructure, null when not a member."""
+    return (
+        Membership.objects.filter(user=user, infrastructure=infrastructure)
+        .values_list("role", flat=True)
+        .first()
+    )
+
+
+def demand(reason: str | None) -> None:
+    """Raises Refused with the reason, if there is one."""
+    if reason:
+        raise Refused(reason)
+
+
+def demand_operator(user: User, infrastructure: int) -> None:
+    """Raises Refused unless the user is operator or owner there."""
+    demand(why_not_operate(role_of(user, infrastructure)))
+
+
+# ── Power ────────────────────────────────────────────────────────────────────
+
+
+def soft_shut_down(instance: Instance, *, by: User, key: UUID | None = None) -> None:
+    """Asks the operating system to stop. It is never forced by itself: after the time limit the person decides."""
+    _ask(instance, PowerCommand.SOFT_SHUTDOWN, lambda fresh, _: why_not_soft_shut_down(fresh), by=by, key=key)
+
+
+def power_on(instance: Instance, *, by: User, key: UUID | None = None) -> None:
+    """Asks for power on; refused while one of the instance's drives is held."""
+    _ask(instance, PowerCommand.POWER_ON, why_not_power_on, by=by, key=key)
+
+
+def hard_power_off(instance: Instance, *, by: User, key: UUID | None = None) -> None:
+    """Cuts the power, also in the middle of a soft shutdown. What the server has not written to disk is lost."""
+    _ask(instance, PowerCommand.HARD_POWER_OFF, lambda fresh, _: why_not_hard_power_off(fresh), by=by, key=key)
+
+
+def reset(instance: Instance, *, by: User, key: UUID | None = None) -> None:
+    """Restarts at once, without a clean shutdown."""
+    _ask(instance, PowerCommand.RESET, lambda fresh, _: why_not_reset(fresh), by=by, key=key)
+
+
+def keep_waiting(instance: Instance, *, by: User) -> None:
+    """Gives a soft shutdown its whole time limit once more and asks the operating system again."""
+    with transaction.atomic():
+        fresh, server, _ = _locked(instance)
+        demand_operator(by, fresh.instance_array.infrastructure_id)
+        demand(why_not_keep_waiting(fresh))
+        assert server is not None
+        server.power_deadline = timezone.now() + timedelta(seconds=settings.SHUTDOWN_SECONDS)
+        server.power_overdue = False
+        server.power_sent_at = None
+        server.save(update_fields=["power_deadline", "power_overdue", "power_sent_at"])
+        _record_power(fresh, server, "keeps waiting for", by=by)
+
+
+def leave_on(instance: Instance, *, by: User) -> None:
+    """Gives up a soft shutdown: nothing more is expected of the server. It may still go off by itself."""
+    with transaction.atomic():
+        fresh, server, _ = _locked(instance)
+        demand_operator(by, fresh.instance_array.infrastructure_id)
+        demand(why_not_keep_waiting(fresh))
+        assert server is not None
+        server.power_command = ""
+        server.power_overdue = False
+        server.save(update_fields=["power_command", "power_overdue"])
+        _record_power(fresh, server, "stopped waiting for", by=by)
+
+
+def dismiss_trouble(thing: Server | Drive) -> None:
+    """Takes a failure off the page; it stays in the activity log."""
+    type(thing).objects.filter(pk=thing.pk).update(trouble=None)
+
+
+def power_topics(instance: Instance) -> list[str]:
+    """Who looks again when the power of an instance changes: its own array and the drives it uses."""
+    topics = [instance.instance_array.topic, f"infrastructure-{instance.instance_array.infrastructure_id}"]
+    if instance.server_id:
+        topics.append(f"server-{instance.server_id}")
+    topics += [f"drive-{pk}" for pk in instance.drives.order_by("pk").values_list("pk", flat=True)]
+    return topics
+
+
+def _ask(
+    instance: Instance,
+    command: PowerCommand,
+    why_not: Callable[[Instance, Iterable[Drive]], str | None],
+    *,
+    by: User,
+    key: UUID | None,
+) -> None:
+    # One form may name many instances: each gets a key of its own, derived from the form's.
+    own_key = uuid5(key, f"{command} {instance.pk}") if key else None
+    with transaction.atomic():
+        fresh, server, drives = _locked(instance)
+        if own_key and Event.objects.filter(request_key=own_key).exists():
+            return
+        demand_operator(by, fresh.instance_array.infrastructure_id)
+        demand(why_not(fresh, drives))
+        assert server is not None
+        now = timezone.now()
+        server.power_command = command
+        server.power_asked_at = now
+        server.power_asked_by = by
+        server.power_sent_at = None
+        server.power_deadline = now + timedelta(seconds=settings.SHUTDOWN_SECONDS)
+        server.power_overdue = False
+        server.trouble = None
+        server.save(
+            update_fields=[
+                "power_command",
+                "power_asked_at",
+                "power_asked_by",
+                "power_sent_at",
+                "power_deadline",
+                "power_overdue",
+                "trouble",
+            ]
+        )
+        forced = command in (PowerCommand.HARD_POWER_OFF, PowerCommand.RESET)
+        _record_power(
+            fresh, server, _VERBS[command], by=by, key=own_key, result=Result.FORCED if forced else Result.STARTED
+        )
+
+
+def _locked(instance: Instance) -> tuple[Instance, Server | None, list[Drive]]:
+    """Reads an instance anew with its server and drives locked: always the server first, then drives by id.
+
+    A revert takes the same locks in the same order, so of a revert and a power-on only one gets through.
+    """
+    server = Server.objects.select_for_update().filter(instance=instance).first()
+    drives = list(
+        Drive.objects.select_for_update(of=("self",))
+        .select_related("drive_array")
+        .filter(instance=instance)
+        .order_by("pk")
+    )
+    fresh = Instance.objects.select_related("instance_array").get(pk=instance.pk)
+    fresh.server = server
+    return fresh, server, drives
+
+
+def _record_power(
+    instance: Instance,
+    server: Server,
+    verb: str,
+    *,
+    by: User,
+    key: UUID | None = None,
+    result: Result = Result.DONE,
+) -> None:
+    Event.objects.record(
+        instance.instance_array.infrastructure_id,
+        verb,
+        instance.label,
+        by=by,
+        url=instance.get_absolute_url(),
+        result=result,
+        topics=power_topics(instance),
+        request_key=key,
+    )
+
+
+# ── Places on the canvas ─────────────────────────────────────────────────────
+
+
+def move(product: InstanceArray | DriveArray | Network, *, x: int, y: int, by: User) -> None:
+    """Puts a card at a place, in px of the world; for everyone, at once, without a deploy."""
+    with transaction.atomic():
+        demand_operator(by, product.infrastructure_id)
+        product.x = max(-PLACE_LIMIT_PX, min(PLACE_LIMIT_PX, x))
+        product.y = max(-PLACE_LIMIT_PX, min(PLACE_LIMIT_PX, y))
+        product.save(update_fields=["x", "y"])
+        Event.objects.record(
+            product.infrastructure_id,
+            "moved",
+            product.label,
+            by=by,
+            result=Result.SILENT,
+            topics=[product.topic, f"wiring-{product.infrastructure_id}"],
+        )

@@ -1,0 +1,138 @@
+"""Tells browsers what to look at again.
+
+One follower per process reads the Event table and hands what is new to this process's open sockets. A socket belongs
+to one infrastructure and is told, as JSON:
+
+- `{"id": 812, "topics": ["drive-7"]}`: look at these again; everything up to event 812 has been told.
+  The first message after opening is always one of these: from then on the page is live.
+- `{"id": 812, "refetch": true}`: look at everything again; what was missed cannot be listed any more.
+- `{"id": 812, "seen": {"server-3": "2026-03-01T12:00:00+00:00"}}`: every few seconds, a sign of life, with the
+  times of readings that changed nothing else.
+
+What falls together travels together, so one message may hold all of these. Lost or doubled messages do no harm.
+Channels' layers are not used: between threads the in-memory one delivers late or never.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, cast
+from urllib.parse import parse_qs
+
+from django.urls import path, re_path
+
+from editor.follower import TRY_LATER, Follower, Page
+
+SEND_SECONDS = 20
+"""A browser that takes no message for so long is let go; it comes back by itself."""
+CLOSE_SECONDS = 1
+DIGITS_MAX = 18
+"""Ids have no more; a longer number is no id, and no database column takes it."""
+
+log = logging.getLogger(__name__)
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+_follower: Follower | None = None
+
+
+async def start() -> None:
+    """Starts this process's follower; the server's lifespan calls it. Raises when the database cannot be read."""
+    global _follower  # noqa: PLW0603 - one per process, from start to stop
+    follower = Follower()
+    await follower.start()
+    _follower = follower
+
+
+async def stop() -> None:
+    """Ends the follower within two seconds; fine when none runs."""
+    global _follower
+    follower, _follower = _follower, None
+    if follower:
+        await follower.stop()
+
+
+async def infrastructure_socket(scope: Scope, receive: Receive, send: Send) -> None:
+    """The socket of one infrastructure's page, from opening to closing.
+
+    A stranger, a missing infrastructure and an ended session get the same refusal, before anything is accepted.
+    """
+    await receive()  # websocket.connect
+    follower = _follower
+    infrastructure = scope["url_route"]["kwargs"]["pk"]
+    user = scope["user"]
+    if follower is None or not user.is_authenticated or not await follower.may_see(user, infrastructure):
+        await send({"type": "websocket.close"})
+        return
+    page = Page(infrastructure, user, scope["session"].session_key)
+    if not follower.join(page):
+        await send({"type": "websocket.close"})
+        return
+    try:
+        await send({"type": "websocket.accept"})
+        await _first_of(_until_gone(receive), _speak(follower, page, _since(scope), send))
+    finally:
+        follower.leave(page)
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """The answer to an address that no socket has: the same as to an infrastructure that does not exist."""
+    await receive()
+    await send({"type": "websocket.close"})
+
+
+async def _until_gone(receive: Receive) -> None:
+    """Pages have nothing to say here; what is heard is only that they leave."""
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
+
+
+async def _speak(follower: Follower, page: Page, since: int | None, send: Send) -> None:
+    try:
+        await follower.catch_up(page, since)
+        while message := await page.message():
+            async with asyncio.timeout(SEND_SECONDS):
+                await send({"type": "websocket.send", "text": json.dumps(message, separators=(",", ":"))})
+    except TimeoutError:
+        page.close_code = TRY_LATER
+    except OSError:
+        return  # gone in the middle of a message, as servers report it
+    except Exception:
+        log.exception("A page's live updates ended; it will ask for them again.")
+        page.close_code = TRY_LATER
+    # Who takes no message takes no farewell either; the connection is then dropped.
+    with contextlib.suppress(TimeoutError, OSError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await send({"type": "websocket.close", "code": page.close_code})
+
+
+async def _first_of(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Runs all until one is done, then ends the others."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _since(scope: Scope) -> int | None:
+    """Answers the event that the page knows everything up to; null when it does not say so in plain digits."""
+    (text,) = parse_qs(scope["query_string"].decode("latin-1")).get("since", [""])[-1:]
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else None
+
+
+# Channels' router calls these with (scope, receive, send); Django's types know only views.
+websocket_urlpatterns = [
+    path("ws/infrastructures/<int:pk>/", cast(Any, infrastructure_socket)),
+    re_path(r"", cast(Any, refuse)),
+]

@@ -1,0 +1,182 @@
+"""Servers and the instances that run on them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from django.core.validators import MaxValueValidator
+from django.db import models
+from django.urls import reverse
+
+from .account import User
+from .event import Event
+from .infrastructure import Infrastructure, Network, Product
+
+COUNT_MAX = 1000
+
+
+class Power(models.TextChoices):
+    """What a BMC says of its server."""
+
+    ON = "on", "On"
+    OFF = "off", "Off"
+    POWERING_ON = "powering_on", "Powering on"
+    SHUTTING_DOWN = "shutting_down", "Shutting down"
+    UNKNOWN = "unknown", "Unknown"
+
+
+class PowerCommand(models.TextChoices):
+    """What a person can ask of a server."""
+
+    SOFT_SHUTDOWN = "soft_shutdown", "Soft Shutdown"
+    POWER_ON = "power_on", "Power On"
+    HARD_POWER_OFF = "hard_power_off", "Hard Power Off"
+    RESET = "reset", "Reset"
+
+
+class ServerType(models.Model):
+    """A kind of machine that instances can ask for."""
+
+    label = models.CharField(max_length=40, unique=True)
+    cores = models.PositiveIntegerField()
+    ram_gb = models.PositiveIntegerField("RAM, GB")
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["label"]
+
+    def __str__(self) -> str:
+        return self.label
+
+
+class Server(models.Model):
+    """A physical machine behind a BMC.
+
+    `power` is what the BMC last said, at `power_seen_at`; `power_command` is what somebody wants of it and has
+    not come true yet. "Shutting down" is derived from the two (see `shown_power`).
+    """
+
+    server_type = models.ForeignKey(ServerType, models.PROTECT, related_name="servers")
+    serial = models.CharField(max_length=40, unique=True)
+    driver = models.CharField(max_length=20, default="simulated", help_text="The power driver that reaches the BMC.")
+    address = models.CharField("BMC address", max_length=200, help_text="e.g. simulated://rack-1-07")
+
+    power = models.CharField(max_length=13, choices=Power.choices, default=Power.UNKNOWN, editable=False)
+    power_seen_at = models.DateTimeField(null=True, editable=False)
+    power_error = models.CharField(
+        max_length=300, blank=True, editable=False, help_text="Why the power state is unknown."
+    )
+    power_command = models.CharField(max_length=14, choices=PowerCommand.choices, blank=True, editable=False)
+    power_asked_at = models.DateTimeField(null=True, editable=False)
+    power_asked_by = models.ForeignKey(User, models.SET_NULL, null=True, editable=False, related_name="+")
+    power_sent_at = models.DateTimeField(null=True, editable=False, help_text="When the BMC took the command.")
+    power_deadline = models.DateTimeField(null=True, editable=False)
+    power_overdue = models.BooleanField(
+        default=False, editable=False, help_text="The time limit passed and the command has not come true."
+    )
+    trouble = models.ForeignKey(
+        Event, models.SET_NULL, null=True, editable=False, related_name="+", help_text="The last failure, until read."
+    )
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["serial"]
+        constraints = (
+            models.CheckConstraint(condition=models.Q(power__in=Power.values), name="server_power_known"),
+            models.CheckConstraint(
+                condition=models.Q(power_command__in=["", *PowerCommand.values]), name="server_power_command_known"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.serial
+
+    @property
+    def topic(self) -> str:
+        return f"server-{self.pk}"
+
+    @property
+    def shown_power(self) -> Power:
+        """What a person is told: the reading, seen in the light of what was asked.
+
+        A wish never hides a lost BMC: unknown stays unknown.
+        """
+        if self.power == Power.ON and self.power_command in (PowerCommand.SOFT_SHUTDOWN, PowerCommand.HARD_POWER_OFF):
+            return Power.SHUTTING_DOWN
+        if self.power == Power.OFF and self.power_command == PowerCommand.POWER_ON:
+            return Power.POWERING_ON
+        if self.power != Power.UNKNOWN and self.power_command == PowerCommand.RESET:
+            return Power.POWERING_ON
+        return Power(self.power)
+
+    def command_started_at(self) -> datetime | None:
+        """When the running command was asked for; null when none is."""
+        return self.power_asked_at if self.power_command else None
+
+
+class InstanceArray(Product):
+    """A group of identical servers."""
+
+    infrastructure = models.ForeignKey(Infrastructure, models.CASCADE, related_name="instance_arrays")
+    server_type = models.ForeignKey(ServerType, models.PROTECT, related_name="instance_arrays")
+    count = models.PositiveIntegerField(default=1, validators=[MaxValueValidator(COUNT_MAX)])
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["pk"]
+        constraints = (
+            models.UniqueConstraint(fields=["infrastructure", "label"], name="instance_array_label_unique"),
+            models.CheckConstraint(condition=models.Q(count__lte=COUNT_MAX), name="instance_array_count_limit"),
+        )
+
+    def get_absolute_url(self) -> str:
+        return reverse("instance_array", args=[self.pk])
+
+    @property
+    def topic(self) -> str:
+        return f"instance-array-{self.pk}"
+
+
+class Interface(models.Model):
+    """A network port of every server of an InstanceArray; index 0 carries the drives (SAN)."""
+
+    instance_array = models.ForeignKey(InstanceArray, models.CASCADE, related_name="interfaces")
+    index = models.PositiveSmallIntegerField()
+    network = models.ForeignKey(Network, models.CASCADE, null=True, blank=True, related_name="interfaces")
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["index"]
+        constraints = (
+            models.UniqueConstraint(fields=["instance_array", "index"], name="interface_index_unique"),
+            models.CheckConstraint(condition=models.Q(index__lte=3), name="interface_index_limit"),
+        )
+
+    def __str__(self) -> str:
+        return f"if{self.index}"
+
+
+class Instance(models.Model):
+    """One place in an InstanceArray; it runs on a server once deployed."""
+
+    instance_array = models.ForeignKey(InstanceArray, models.CASCADE, related_name="instances")
+    number = models.PositiveIntegerField()
+    server = models.OneToOneField(Server, models.PROTECT, null=True, blank=True, related_name="instance")
+    address = models.GenericIPAddressField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["number"]
+        constraints = (models.UniqueConstraint(fields=["instance_array", "number"], name="instance_number_unique"),)
+
+    def __str__(self) -> str:
+        return self.label
+
+    def get_absolute_url(self) -> str:
+        return reverse("instance_array_instances", args=[self.instance_array_id])
+
+    @property
+    def label(self) -> str:
+        """"web-2": the array's label and the number; select_related("instance_array") in lists."""
+        return f"{self.instance_array.label}-{self.number}"
+
+    @property
+    def shown_power(self) -> Power:
+        """An instance without a server has nothing that could run: it is off."""
+        return self.server.shown_power if self.server else Power.OFF

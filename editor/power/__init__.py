@@ -1,0 +1,27 @@
+"""Servers' power: one driver for each kind of BMC."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from .base import CALL_SECONDS, PowerCommand, PowerDriver, PowerError, PowerState
+from .simulated import SimulatedPower
+
+__all__ = ["CALL_SECONDS", "PowerCommand", "PowerDriver", "PowerError", "PowerState", "driver_for"]
+
+_DRIVERS: dict[str, Callable[[Path, Callable[[], datetime]], PowerDriver]] = {"simulated": SimulatedPower}
+
+
+def driver_for(name: str, *, folder: Path, clock: Callable[[], datetime]) -> PowerDriver:
+    """Answers a new driver by its name, as `Server.driver` stores it.
+
+    `folder` is where a driver may keep what it must remember; `clock` answers the present moment, with time zone.
+    Raises PowerError (permanent) for a name that no driver has.
+    """
+    if name not in _DRIVERS:
+        raise PowerError(
+            f"There is no power driver named {name!r}. Choose one of: {', '.join(sorted(_DRIVERS))}.", permanent=True
+        )
+    return _DRIVERS[name](folder, clock)

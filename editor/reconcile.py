@@ -1,0 +1,250 @@
+"""The worker: the only one that calls drivers. It makes real what actions reserved, and looks at what is.
+
+Each step in settings.RECONCILE_STEPS answers the jobs that wait, read from the database alone; `one_pass` starts
+those that nobody is at. So a worker killed at any point is succeeded by one that finds the same jobs again.
+Jobs of one drive or server run one after another, jobs of different ones side by side. Exactly one worker runs
+per installation: the operating system (SQLite) or the database (PostgreSQL) frees its lock when it dies.
+"""
+
+from __future__ import annotations
+
+import abc
+import fcntl
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import close_old_connections, connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from editor import bell
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.2
+"""The longest an action waits when its bell rang in another process."""
+LOCK_RETRY_SECONDS = 1.0
+AFTER_FAULT = timedelta(seconds=10)
+THREADS = 8
+# Any fixed number serves, as long as nothing else in the database uses the same.
+WORKER_LOCK = 0x574F524B
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to do for the drive or server that `key` names ("drive-7").
+
+    `run` gets a function that says whether to stop early; it answers how long to leave the key alone afterwards,
+    if at all. A background job is stopped when another one waits for its key. A job at once does not wait for the
+    pause that an earlier one asked for.
+    """
+
+    key: str
+    run: Callable[[Callable[[], bool]], timedelta | None]
+    background: bool = False
+    at_once: bool = False
+
+
+Step = Callable[[datetime, datetime], Iterable[Job]]
+"""Answers the jobs waiting at `now`, for a worker that began at `since`."""
+
+
+@dataclass
+class _Running:
+    future: Future[timedelta | None]
+    background: bool
+    stop: threading.Event
+
+
+@dataclass
+class Worker:
+    """Runs in a thread of its own: in the web process (embedded), or alone in `manage.py reconcile`."""
+
+    since: datetime = field(default_factory=lambda: timezone.now())  # looked up late, so that a test can set the clock
+    _running: dict[str, _Running] = field(default_factory=dict)
+    _not_before: dict[str, datetime] = field(default_factory=dict)
+    _wake: threading.Event = field(default_factory=threading.Event)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+    _pool: ThreadPoolExecutor | None = None
+
+    def start(self) -> None:
+        """Begins in a thread; answers at once, whether or not another worker still has the lock."""
+        self._thread = threading.Thread(target=self.run, name="worker", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float = 20) -> None:
+        """Asks running jobs to end and waits for them; what is not finished is found again by the next worker."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread:
+            self._thread.join(timeout_seconds)
+
+    def run(self) -> None:
+        """Waits for the lock, then works until stopped."""
+        silence = bell.listen(self._wake.set)
+        try:
+            while not self._stopping.is_set():
+                lock = worker_lock()
+                if lock is None:
+                    self._stopping.wait(LOCK_RETRY_SECONDS)
+                    continue
+                try:
+                    self.since = timezone.now()
+                    self._loop(lock)
+                finally:
+                    lock.release()
+        finally:
+            silence()
+            connections.close_all()
+
+    def _loop(self, lock: Lock) -> None:
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="worker") as self._pool:
+            try:
+                while not self._stopping.is_set() and lock.is_held():
+                    self._wake.clear()
+                    try:
+                        self.one_pass(timezone.now())
+                    except DatabaseError:
+                        log.exception("The database did not answer the worker. It tries again in a second.")
+                        connection.close()
+                        self._stopping.wait(1)
+                    self._wake.wait(POLL_SECONDS)
+            finally:
+                for running in self._running.values():
+                    running.stop.set()
+        self._running.clear()
+
+    def one_pass(self, now: datetime) -> int:
+        """Starts every waiting job whose key is free; answers how many. Runs them in place without a pool."""
+        self._collect(now)
+        started = 0
+        seen: set[str] = set()
+        for dotted in settings.RECONCILE_STEPS:
+            step: Step = import_string(dotted)
+            for job in step(now, self.since):
+                busy = self._running.get(job.key)
+                if busy and busy.background and not job.background:
+                    busy.stop.set()
+                if busy or job.key in seen:
+                    continue
+                if not job.at_once and self._not_before.get(job.key, now) > now:
+                    continue
+                seen.add(job.key)
+                started += 1
+                self._begin(job)
+        return started
+
+    def run_until_quiet(self) -> None:
+        """Works in this thread until nothing waits but what is paused. For commands that hold the lock, and tests."""
+        while self.one_pass(timezone.now()):
+            pass
+
+    def _begin(self, job: Job) -> None:
+        stop = threading.Event()
+        future: Future[timedelta | None] = Future()
+        running = self._running[job.key] = _Running(future, job.background, stop)
+        if self._pool is None:
+            future.set_result(_carry_out(job, stop))
+            self._collect(timezone.now())
+            return
+        running.future = self._pool.submit(_carry_out, job, stop)
+        running.future.add_done_callback(lambda _: self._wake.set())
+
+    def _collect(self, now: datetime) -> None:
+        """Takes note of the jobs that ended since the last pass."""
+        for key in [key for key, running in self._running.items() if running.future.done()]:
+            pause = self._running.pop(key).future.result()
+            if pause:
+                self._not_before[key] = now + pause
+            else:
+                self._not_before.pop(key, None)
+
+
+def _carry_out(job: Job, stop: threading.Event) -> timedelta | None:
+    """Runs a job; a fault in one is logged, tried again later, and never ends the worker."""
+    try:
+        return job.run(stop.is_set)
+    except Exception:
+        log.exception("The step for %s failed. It is tried again in %s.", job.key, AFTER_FAULT)
+        return AFTER_FAULT
+    finally:
+        if threading.current_thread() is not threading.main_thread():
+            close_old_connections()
+
+
+class Lock(abc.ABC):
+    """Held by the one worker of an installation."""
+
+    @abc.abstractmethod
+    def is_held(self) -> bool:
+        """Whether it is still ours; asked before each pass."""
+
+    @abc.abstractmethod
+    def release(self) -> None:
+        """Lets another worker have it."""
+
+
+def worker_lock() -> Lock | None:
+    """Takes the installation's worker lock; answers None when another worker has it."""
+    return _DatabaseLock.take() if connection.vendor == "postgresql" else _FileLock.take()
+
+
+class _FileLock(Lock):
+    """An flock(2) on a file in DATA_DIR: the system frees it with the process, however that ends."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def take(cls) -> _FileLock | None:
+        descriptor = os.open(settings.DATA_DIR / "worker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return cls(descriptor)
+
+    def is_held(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        os.close(self._descriptor)
+
+
+class _DatabaseLock(Lock):
+    """A PostgreSQL session-level advisory lock on a connection of its own."""
+
+    def __init__(self, session: BaseDatabaseWrapper) -> None:
+        self._session = session
+
+    @classmethod
+    def take(cls) -> _DatabaseLock | None:
+        session = connections.create_connection("default")
+        try:
+            with session.cursor() as cursor:
+                cursor.execute("SELECT pg_try_advisory_lock(%s)", [WORKER_LOCK])
+                (mine,) = cursor.fetchone() or (False,)
+        except DatabaseError:
+            log.exception("The database did not answer when the worker asked for its lock.")
+            mine = False
+        if not mine:
+            session.close()
+            return None
+        return cls(session)
+
+    def is_held(self) -> bool:
+        """Whether the session that holds the lock still lives; a lost connection has lost the lock."""
+        return self._session.connection is not None and self._session.is_usable()
+
+    def release(self) -> None:
+        self._session.close()

@@ -1,0 +1,113 @@
+"""What may be done, said once: `why_not_…` answers the reason as a sentence, or None when nothing stands against it.
+
+Pages ask to disable a button and explain it; actions ask again, with the rows locked, before they write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from editor.models import Drive, Instance, Power, PowerCommand, Role
+
+_RANK = {Role.VIEWER: 1, Role.OPERATOR: 2, Role.OWNER: 3}
+
+
+class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
+    """A rule says no. Its text is the sentence for the person who asked."""
+
+
+def why_not_operate(role: str | None) -> str | None:
+    """Whether a member with this role may take snapshots, revert, switch power and arrange the canvas."""
+    if role is None:
+        return "You are not a member of this infrastructure. Ask an owner to add you."
+    if _RANK[Role(role)] < _RANK[Role.OPERATOR]:
+        return "You can look but not change anything here. Ask an owner to make you an operator."
+    return None
+
+
+def why_not_use_drive(drive: Drive) -> str | None:
+    """Whether somebody is working on the drive: no second operation starts on it."""
+    return f"{drive.label} is busy: {drive.hold} Try again in a moment." if drive.hold else None
+
+
+def why_not_switch(instance: Instance) -> str | None:
+    """What stands against any power command."""
+    server = instance.server
+    if server is None:
+        return f"{instance.label} has no server yet. Deploy it first."
+    if server.power == Power.UNKNOWN:
+        reason = f" {server.power_error}" if server.power_error else ""
+        return f"Power state of {instance.label} is unknown.{reason} Try again when its BMC answers."
+    return None
+
+
+def why_not_soft_shut_down(instance: Instance) -> str | None:
+    if reason := why_not_switch(instance):
+        return reason
+    server = instance.server
+    assert server is not None
+    if server.power_command == PowerCommand.SOFT_SHUTDOWN:
+        return f"{instance.label} is shutting down already."
+    if server.power_command:
+        return _in_progress(instance, server.power_command)
+    if server.power == Power.OFF:
+        return f"{instance.label} is already off."
+    return None
+
+
+def why_not_power_on(instance: Instance, drives: Iterable[Drive] | None = None) -> str | None:
+    """`drives` are the instance's own, when the caller has them at hand (locked, or read ahead)."""
+    if reason := why_not_switch(instance):
+        return reason
+    server = instance.server
+    assert server is not None
+    if server.power_command:
+        return _in_progress(instance, server.power_command)
+    if server.power == Power.ON:
+        return f"{instance.label} is already on."
+    for drive in instance.drives.all() if drives is None else drives:
+        if drive.hold:
+            return f"{drive.label} is in work: {drive.hold} {instance.label} can be powered on when that is done."
+    return None
+
+
+def why_not_hard_power_off(instance: Instance) -> str | None:
+    """A running soft shutdown does not stand against it: that is what it is for."""
+    if reason := why_not_switch(instance):
+        return reason
+    server = instance.server
+    assert server is not None
+    if server.power_command == PowerCommand.HARD_POWER_OFF:
+        return _in_progress(instance, server.power_command)
+    if server.power == Power.OFF and not server.power_command:
+        return f"{instance.label} is already off."
+    return None
+
+
+def why_not_reset(instance: Instance) -> str | None:
+    if reason := why_not_switch(instance):
+        return reason
+    server = instance.server
+    assert server is not None
+    if server.power_command:
+        return _in_progress(instance, server.power_command)
+    if server.power != Power.ON:
+        return f"{instance.label} is off. Power it on instead."
+    return None
+
+
+def why_not_keep_waiting(instance: Instance) -> str | None:
+    """Whether there is a soft shutdown that can be given more time, or be given up."""
+    if instance.server is None or instance.server.power_command != PowerCommand.SOFT_SHUTDOWN:
+        return f"{instance.label} is not shutting down any more."
+    return None
+
+
+def _in_progress(instance: Instance, command: str) -> str:
+    doing = {
+        PowerCommand.SOFT_SHUTDOWN: "is shutting down",
+        PowerCommand.POWER_ON: "is powering on",
+        PowerCommand.HARD_POWER_OFF: "is being forced off",
+        PowerCommand.RESET: "is being reset",
+    }[PowerCommand(command)]
+    return f"{instance.label} {doing}. Wait until that is done."

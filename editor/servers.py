@@ -1,0 +1,246 @@
+"""What the worker does for servers: sends commands to their BMCs, reads them back, and writes down what it saw.
+
+A command is sent once; whether it came true is only ever told from a reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from editor import power
+from editor.actions import power_topics
+from editor.models import Event, Instance, Power, PowerCommand, Result, Server
+from editor.reconcile import Job
+
+IDLE = timedelta(seconds=5)
+IN_TRANSITION = timedelta(milliseconds=400)
+AFTER_SILENCE = timedelta(seconds=10)
+LATE = timedelta(seconds=60)
+"""A command that nobody sent for so long is dropped: the person who gave it has moved on."""
+RESET_SECONDS = 3
+"""A machine that says On so long after a reset was sent has been through it, even if nobody saw it off."""
+
+
+class Step(Enum):
+    """What comes next for a server."""
+
+    SEND = auto()
+    DROP = auto()
+    READ = auto()
+
+
+def next_step(server: Server, now: datetime) -> Step:
+    """Decides from the row alone."""
+    if not server.power_command or server.power_sent_at:
+        return Step.READ
+    asked_at = server.power_asked_at or now
+    return Step.DROP if now - asked_at > LATE else Step.SEND
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a reading means for a running command. `verb` and `text` become the Event; no verb: nothing to tell."""
+
+    ended: bool = False
+    overdue: bool = False
+    verb: str = ""
+    text: str = ""
+    result: Result = Result.DONE
+
+
+def judge(server: Server, reading: Power, now: datetime, *, label: str) -> Outcome:
+    """Decides what a reading says about the command in progress, if any, and about surprises. Pure.
+
+    `server` is the row before the reading.
+    """
+    if server.power_command and server.power_sent_at:
+        return _judge_command(server, reading, now, label=label)
+    if reading == Power.UNKNOWN and server.power != Power.UNKNOWN:
+        return Outcome(verb="lost sight of", text=server.power_error, result=Result.NOTICE)
+    if not server.power_seen_at or server.power == reading or server.power_command:
+        return Outcome()
+    if server.power == Power.UNKNOWN:
+        return Outcome(verb="sees again", text=f"{label} is {reading.label.lower()}.", result=Result.NOTICE)
+    return Outcome(
+        verb="noticed a change of", text=f"{label} is {reading.label.lower()}. Nobody asked here.", result=Result.NOTICE
+    )
+
+
+def _judge_command(server: Server, reading: Power, now: datetime, *, label: str) -> Outcome:
+    command = PowerCommand(server.power_command)
+    asked_at, sent_at = server.power_asked_at or now, server.power_sent_at or now
+    took = clock_time(now - asked_at)
+    wanted = Power.ON if command in (PowerCommand.POWER_ON, PowerCommand.RESET) else Power.OFF
+    in_reset = command == PowerCommand.RESET and (now - sent_at).total_seconds() < RESET_SECONDS
+    if reading == wanted and not in_reset:
+        verb = {
+            PowerCommand.SOFT_SHUTDOWN: "shut down",
+            PowerCommand.POWER_ON: "powered on",
+            PowerCommand.HARD_POWER_OFF: "forced off",
+            PowerCommand.RESET: "reset",
+        }[command]
+        return Outcome(ended=True, verb=verb, text=f"{label} is {reading.label.lower()} after {took}.")
+    if server.power_deadline is None or now <= server.power_deadline or server.power_overdue:
+        return Outcome()
+    if reading == Power.UNKNOWN:
+        return Outcome(
+            ended=True,
+            verb=f"could not confirm the {command.label} of",
+            text=f"The BMC took the command, then stopped answering. Whether {label} obeyed is not known.",
+            result=Result.FAILED,
+        )
+    if command == PowerCommand.SOFT_SHUTDOWN:
+        return Outcome(
+            overdue=True,
+            verb="still waits for",
+            text=f"{label} is still on after {took}. The operating system has not finished stopping.",
+            result=Result.NOTICE,
+        )
+    return Outcome(
+        ended=True,
+        verb=f"saw no effect of {command.label} on",
+        text=f"The BMC took the command, but {label} is still {reading.label.lower()} after {took}. Look at the machine.",
+        result=Result.FAILED,
+    )
+
+
+def clock_time(duration: timedelta) -> str:
+    """"0:47", "12:03", "1:00:09"."""
+    minutes, seconds = divmod(max(0, int(duration.total_seconds())), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def jobs(now: datetime, since: datetime) -> Iterator[Job]:
+    """One job for each server that an instance runs on; the worker keeps to the pauses they ask for."""
+    del now, since  # a server is looked at again and again, whoever asked and when
+    rows = Server.objects.filter(instance__isnull=False).values_list("pk", "power_command", "power_sent_at")
+    for pk, command, sent_at in rows.order_by("pk"):
+        yield Job(f"server-{pk}", _attend(pk), at_once=bool(command) and sent_at is None)
+
+
+def _attend(pk: int) -> Callable[[Callable[[], bool]], timedelta | None]:
+    def run(should_stop: Callable[[], bool]) -> timedelta | None:
+        del should_stop  # one call to a BMC has its own time limit
+        return attend(pk)
+
+    return run
+
+
+def attend(pk: int) -> timedelta | None:
+    """Sends a waiting command, reads the BMC, and settles both; answers when to look again."""
+    server = Server.objects.get(pk=pk)
+    step = next_step(server, timezone.now())
+    if step == Step.DROP:
+        _settle_not_sent(server, "It waited for a minute and nobody could send it. Nothing was done; ask again.")
+    elif step == Step.SEND:
+        try:
+            driver_of(server).send(server.address, power.PowerCommand(server.power_command))
+        except power.PowerError as error:
+            _settle_not_sent(server, str(error), error.detail)
+        else:
+            _settle_sent(server)
+    reading = read(pk)
+    if reading == Power.UNKNOWN:
+        return AFTER_SILENCE
+    return IN_TRANSITION if Server.objects.filter(pk=pk).exclude(power_command="").exists() else IDLE
+
+
+def read(pk: int) -> Power:
+    """Asks the BMC now, stores what it says and answers it. Unknown when it does not answer."""
+    server = Server.objects.get(pk=pk)
+    why = ""
+    try:
+        reading = Power(driver_of(server).read(server.address))
+    except power.PowerError as error:
+        reading, why = Power.UNKNOWN, str(error)
+    _settle_reading(server, reading, why, timezone.now())
+    return reading
+
+
+def driver_of(server: Server) -> power.PowerDriver:
+    """Answers the driver that reaches a server's BMC."""
+    return power.driver_for(server.driver, folder=settings.DATA_DIR / "machines", clock=timezone.now)
+
+
+def _settle_sent(seen: Server) -> None:
+    """Notes that the BMC took the command, unless somebody gave another one meanwhile."""
+    Server.objects.filter(pk=seen.pk, power_command=seen.power_command, power_asked_at=seen.power_asked_at).update(
+        power_sent_at=timezone.now()
+    )
+
+
+def _settle_not_sent(seen: Server, why: str, detail: str = "") -> None:
+    with transaction.atomic():
+        server = Server.objects.select_for_update().get(pk=seen.pk)
+        if (server.power_command, server.power_asked_at) != (seen.power_command, seen.power_asked_at):
+            return
+        command = PowerCommand(server.power_command)
+        server.power_command = ""
+        server.power_overdue = False
+        server.trouble = _tell(
+            server, f"could not send {command.label} to", text=why, detail=detail, result=Result.FAILED
+        )
+        server.save(update_fields=["power_command", "power_overdue", "trouble"])
+
+
+def _settle_reading(seen: Server, reading: Power, why: str, now: datetime) -> None:
+    """Stores a reading and what follows from it. A reading that changes nothing writes no Event."""
+    with transaction.atomic():
+        server = Server.objects.select_for_update().get(pk=seen.pk)
+        label = str(Instance.objects.select_related("instance_array").filter(server=server).first() or server)
+        shown = server.shown_power
+        server_before_error, server.power_error = server.power_error, why
+        # A command given or sent since the BMC was asked is not judged by this reading.
+        same = (server.power_command, server.power_sent_at) == (seen.power_command, seen.power_sent_at)
+        outcome = judge(server, reading, now, label=label) if same else Outcome()
+        by = server.power_asked_by if outcome.ended else None
+        server.power = reading
+        if reading != Power.UNKNOWN:
+            server.power_seen_at = now
+        if outcome.ended:
+            server.power_command = ""
+            server.power_overdue = False
+        if outcome.overdue:
+            server.power_overdue = True
+        if outcome.verb:
+            event = _tell(server, outcome.verb, text=outcome.text, result=outcome.result, by_asker=by is not None)
+            if outcome.result == Result.FAILED:
+                server.trouble = event
+        elif shown != server.shown_power or server_before_error != why:
+            _tell(server, "", result=Result.SILENT)
+        server.save(
+            update_fields=["power", "power_seen_at", "power_error", "power_command", "power_overdue", "trouble"]
+        )
+
+
+def _tell(
+    server: Server,
+    verb: str,
+    *,
+    text: str = "",
+    detail: str = "",
+    result: Result = Result.DONE,
+    by_asker: bool = True,
+) -> Event | None:
+    instance = Instance.objects.select_related("instance_array").filter(server=server).first()
+    if instance is None:
+        return None
+    return Event.objects.record(
+        instance.instance_array.infrastructure_id,
+        verb,
+        instance.label,
+        by=server.power_asked_by if by_asker and result != Result.SILENT else None,
+        text=text,
+        detail=detail,
+        url=instance.get_absolute_url(),
+        result=result,
+        topics=power_topics(instance),
+    )

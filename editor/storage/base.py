@@ -1,0 +1,176 @@
+"""What every storage engine promises.
+
+A drive is a tree of *layers*. Each layer holds what was written while it was on top; the *head* is the layer on top
+now, and the drive's content is the head over its parent over its parent's parent. A snapshot is a layer that nobody
+writes to any more. Layer ids are positive, grow per drive, are never reused, and are reserved by the caller before a
+verb is called.
+
+Every verb may be repeated: after a crash at any point, calling it again (or `abandon`) ends in the state it promises.
+
+Exceptions:
+
+    StorageError        the engine's only exception; `permanent` says whether trying again can help
+"""
+
+import abc
+import hashlib
+import struct
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+SECTOR_BYTES = 512
+HASH_BLOCK_BYTES = 64 * 1024
+MAX_TRANSFER_BYTES = 64 * 1024 * 1024
+"""What one `read` or `write` may carry; it is held in memory."""
+
+MAX_DEPTH = 30
+"""Layers in the head's chain. Opening a chain is linear in it: 24 ms at 10 layers, 150 to 370 ms at 50 to 100."""
+
+
+class StorageError(Exception):
+    """A storage verb that failed. `str()` is the sentence a user reads: what happened, what is unchanged, what to do.
+
+    `permanent`: the same call cannot succeed later, whatever is repaired around it. `detail`: for support, may be
+    long.
+    """
+
+    def __init__(self, sentence: str, *, permanent: bool = False, detail: str = "") -> None:
+        super().__init__(sentence)
+        self.permanent = permanent
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an audit found of one drive, or of the pool's folder itself (`drive` is None)."""
+
+    drive: int | None
+    head: int | None
+    layers: frozenset[int]
+    strange: tuple[str, ...]
+    """One sentence for each thing that does not belong there or is missing."""
+
+
+def never() -> bool:
+    """The `should_stop` of callers who want the work to end."""
+    return False
+
+
+def content_hash(size_bytes: int, blocks: Iterable[tuple[int, bytes]]) -> str:
+    """Hash a drive's content: SHA-256 over its size and, in ascending order, each block that holds a non-zero byte.
+
+    `blocks` are (offset, content) of aligned blocks of HASH_BLOCK_BYTES (the last may be shorter); offsets not
+    mentioned read as zeros. Offset and size enter as 64-bit big-endian numbers. Zero blocks do not count, so equal
+    contents have equal hashes however they are spread over layers, and a large, nearly empty drive is hashed quickly.
+    """
+    digest = hashlib.sha256(struct.pack(">Q", size_bytes))
+    for offset, block in blocks:
+        if block.count(0) != len(block):
+            digest.update(struct.pack(">Q", offset))
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_window(size_bytes: int, *, offset: int, length: int) -> None:
+    """Refuse a window that is not whole sectors inside the drive, or too long for one call."""
+    if offset % SECTOR_BYTES or length % SECTOR_BYTES:
+        raise StorageError(
+            f"Offset and length must be multiples of {SECTOR_BYTES} bytes. Nothing was read or written.", permanent=True
+        )
+    if offset < 0 or length < 0 or offset + length > size_bytes:
+        raise StorageError(
+            f"The drive ends at {size_bytes} bytes. Nothing was read or written. Choose a window inside it.",
+            permanent=True,
+        )
+    if length > MAX_TRANSFER_BYTES:
+        raise StorageError(
+            f"At most {MAX_TRANSFER_BYTES} bytes can be read or written at once. Use several smaller windows.",
+            permanent=True,
+        )
+
+
+class StorageDriver(abc.ABC):
+    """One pool of drives. Thread-safe; different drives work in parallel, one drive does one thing at a time.
+
+    Every verb raises StorageError and nothing else. Verbs that change something are durable when they return.
+    """
+
+    @abc.abstractmethod
+    def create_drive(self, drive: int, *, layer: int, size_bytes: int) -> None:
+        """Make an empty drive whose only layer is `layer`. A drive of that id and size is left as it is."""
+
+    @abc.abstractmethod
+    def delete_drive(self, drive: int) -> None:
+        """Remove a drive and all its layers. An absent drive is fine."""
+
+    @abc.abstractmethod
+    def head(self, drive: int) -> int:
+        """The layer on top. Raises a permanent StorageError for an unknown drive. Takes no lock."""
+
+    @abc.abstractmethod
+    def layers(self, drive: int) -> frozenset[int]:
+        """Layers that exist, complete ones only. Raises for an unknown drive. Takes no lock."""
+
+    @abc.abstractmethod
+    def snapshot(self, drive: int, *, frozen: int, new_layer: int) -> None:
+        """Freeze the head, which must be `frozen`, under an empty `new_layer`. Constant time.
+
+        Nothing happens when `new_layer` is the head already. Refused beyond MAX_DEPTH layers, until `reclaim` has
+        merged.
+        """
+
+    @abc.abstractmethod
+    def revert(self, drive: int, *, onto: int, new_layer: int) -> None:
+        """Put an empty `new_layer` on top of `onto` and make it the head. Constant time; no layer goes.
+
+        Nothing happens when `new_layer` is the head already. Refused when `onto` is unknown, or was given up by
+        `reclaim`.
+        """
+
+    @abc.abstractmethod
+    def abandon(self, drive: int, *, new_layer: int) -> bool:
+        """Undo a snapshot or revert whose head did not move: remove `new_layer` if it is there.
+
+        False when `new_layer` is the head already, so that the caller rolls forward; nothing is undone then.
+        """
+
+    @abc.abstractmethod
+    def reclaim(self, drive: int, *, keep: Collection[int], should_stop: Callable[[], bool] = never) -> bool:
+        """Remove layers that are neither kept, nor the head, nor under one of these; merge those in between.
+
+        What `keep` names and is not there is ignored. Newest first. A layer with several children stays until all but
+        one are gone. The contents of kept layers and the head never change. Answers True when nothing is left to do,
+        False when it was stopped: by `should_stop` (asked at least every 100 ms), or by another verb that wants the
+        drive.
+        """
+
+    @abc.abstractmethod
+    def written_since(self, drive: int, layers: Collection[int]) -> dict[int, int]:
+        """Bytes held by the layers above each of `layers`: an upper bound of what differs from it now.
+
+        Exactly 0 when nothing was written. Layers outside the head's chain are left out. Takes no lock.
+        """
+
+    @abc.abstractmethod
+    def used_bytes(self, drive: int) -> int:
+        """Bytes held by the head's chain. Takes no lock."""
+
+    @abc.abstractmethod
+    def read(self, drive: int, *, offset: int, length: int) -> bytes:
+        """The drive's content in a window of whole sectors, at most MAX_TRANSFER_BYTES long."""
+
+    @abc.abstractmethod
+    def write(self, drive: int, *, offset: int, data: bytes) -> None:
+        """Put whole sectors on the drive, at most MAX_TRANSFER_BYTES. Not atomic, as on any disk."""
+
+    @abc.abstractmethod
+    def sha256(self, drive: int) -> str:
+        """`content_hash` of the whole drive, in hexadecimal."""
+
+    @abc.abstractmethod
+    def audit(self) -> list[Found]:
+        """Drives found in the pool, by id, then the pool itself if something in it is strange. Only reads, no lock."""
+
+    def missing_programs(self) -> str | None:
+        """The sentence naming what must be installed before this engine works, or None."""
+        return None

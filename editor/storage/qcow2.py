@@ -1,0 +1,329 @@
+"""Drives as chains of qcow2 files, made by qemu-img from Debian's qemu-utils. No root, any file system.
+
+A snapshot is one new, empty file on top of the chain; so is a revert. Both take the same time at any size. qemu-img
+is the only writer of images. QEMU's internal snapshots are not used: they take time in proportion to the drive, and a
+revert killed half-way breaks the image.
+"""
+
+import contextlib
+import functools
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from editor.storage.audit import find
+from editor.storage.base import (
+    MAX_DEPTH,
+    SECTOR_BYTES,
+    Found,
+    StorageDriver,
+    StorageError,
+    check_window,
+    content_hash,
+    never,
+)
+from editor.storage.content import held_blocks, window
+from editor.storage.layers import DriveFolder, Layer, checked, fsync, layer_name, parents, read_layer
+from editor.storage.locks import DriveLocks
+from editor.storage.merge import Tools, merge
+from editor.storage.programs import UNCHANGED, Stopped, Tool, explained, missing_sentence, run
+from editor.storage.tree import Unlink, children, next_step
+
+UNCONFIRMED = "The drive was switched, but the disk did not confirm it; repeating this is safe."
+HALF_WRITTEN = "What was being written may be there in part."
+HALF_DELETED = "The drive may be deleted in part."
+SAME_CONTENT = "The content of the drive and its snapshots is unchanged."
+
+
+class Qcow2Storage(StorageDriver):
+    """Drives in one folder. Programs and time limits are parameters for tests."""
+
+    def __init__(
+        self,
+        pool: Path,
+        *,
+        qemu_img: str = "qemu-img",
+        qemu_io: str = "qemu-io",
+        program_seconds: float = 10,
+        busy_seconds: float = 10,
+    ) -> None:
+        self._pool = pool.absolute()
+        self._qemu_img = qemu_img
+        self._qemu_io = qemu_io
+        self._program_seconds = program_seconds
+        self._transfer_seconds = 6 * program_seconds
+        self._locks = DriveLocks(busy_seconds)
+
+    def missing_programs(self) -> str | None:
+        return missing_sentence(self._qemu_img, self._qemu_io)
+
+    # Making and removing drives
+
+    def create_drive(self, drive: int, *, layer: int, size_bytes: int) -> None:
+        if size_bytes <= 0 or size_bytes % SECTOR_BYTES:
+            raise StorageError(f"A drive's size is a multiple of {SECTOR_BYTES} bytes above 0.", permanent=True)
+        folder = DriveFolder(self._pool, drive)
+        with explained("The drive was not created."):
+            self._make_folder(self._pool)
+            self._make_folder(folder.path)
+            with self._locks.held(folder.path) as lock:
+                folder.tidy()
+                if self._is_there(folder, size_bytes):
+                    fsync(folder.path)
+                    return
+                # No head, so nobody ever wrote: what is there is from an attempt that was cut short, perhaps of
+                # another size.
+                folder.unlink(folder.layer_ids() - {layer})
+                if not folder.file(layer).exists() or read_layer(folder.file(layer)).size_bytes != size_bytes:
+                    self._new_layer(folder, layer, size_bytes, below=None, lock=lock)
+                self._switch(folder, layer)
+
+    def delete_drive(self, drive: int) -> None:
+        folder = DriveFolder(self._pool, drive)
+        grave = self._pool / f"deleted-{drive}"
+        with explained(HALF_DELETED):
+            with contextlib.suppress(FileNotFoundError), self._locks.held(folder.path):
+                _remove(grave)
+                # One rename first: a drive is there or it is not, and its id cannot come back with old layers in it.
+                os.rename(folder.path, grave)
+                fsync(self._pool)
+            _remove(grave)
+
+    def _make_folder(self, path: Path) -> None:
+        if not path.is_dir():
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fsync(path.parent)
+
+    def _is_there(self, folder: DriveFolder, size_bytes: int) -> bool:
+        """Whether the drive exists already; raises when it is another."""
+        if not (folder.path / "head").is_symlink():
+            return False
+        found = read_layer(folder.file(folder.head())).size_bytes
+        if found != size_bytes:
+            raise StorageError(
+                f"The storage pool already holds this drive with {found} bytes. {UNCHANGED} Delete that drive first.",
+                permanent=True,
+            )
+        return True
+
+    # Looking
+
+    def head(self, drive: int) -> int:
+        with explained():
+            return DriveFolder(self._pool, drive).head()
+
+    def layers(self, drive: int) -> frozenset[int]:
+        folder = DriveFolder(self._pool, drive)
+        with explained():
+            folder.head()
+            return folder.layer_ids()
+
+    def written_since(self, drive: int, layers: Collection[int]) -> dict[int, int]:
+        answer: dict[int, int] = {}
+        above = 0
+        for layer in self._chain(drive):
+            if layer.id in layers:
+                answer[layer.id] = above
+            above += layer.held_bytes
+        return answer
+
+    def used_bytes(self, drive: int) -> int:
+        return sum(layer.held_bytes for layer in self._chain(drive))
+
+    def _chain(self, drive: int) -> list[Layer]:
+        folder = DriveFolder(self._pool, drive)
+        with explained():
+            return folder.unlocked(lambda: folder.chain(folder.head()))
+
+    def audit(self) -> list[Found]:
+        with explained():
+            return list(find(self._pool))
+
+    # Snapshots
+
+    def snapshot(self, drive: int, *, frozen: int, new_layer: int) -> None:
+        with self._working(drive) as (folder, lock):
+            head = folder.head()
+            if head not in {frozen, new_layer}:
+                raise StorageError(
+                    f"The drive has changed meanwhile. {UNCHANGED} Look at the drive again.",
+                    permanent=True,
+                    detail=f"drive {drive}: head is layer {head}, expected {frozen}",
+                )
+            self._top(folder, lock, onto=frozen, new_layer=new_layer)
+
+    def revert(self, drive: int, *, onto: int, new_layer: int) -> None:
+        with self._working(drive) as (folder, lock):
+            self._top(folder, lock, onto=onto, new_layer=new_layer)
+
+    def abandon(self, drive: int, *, new_layer: int) -> bool:
+        with self._working(drive) as (folder, _lock):
+            if folder.head() == new_layer:
+                fsync(folder.path)  # we may have been killed between the switch and this
+                return False
+            if new_layer in folder.layer_ids():
+                tree = folder.tree()
+                if tree[new_layer].held_bytes or children(parents(tree), new_layer):
+                    raise _taken(new_layer)
+                folder.unlink([new_layer])
+            return True
+
+    def _top(self, folder: DriveFolder, lock: int, *, onto: int, new_layer: int) -> None:
+        """Put an empty layer on top of `onto` and switch to it."""
+        if folder.head() == new_layer:
+            fsync(folder.path)  # we may have been killed between the switch and this
+            return
+        existing = folder.layer_ids()
+        if onto not in existing or folder.is_merging(onto):
+            raise StorageError(
+                f"That snapshot does not exist in the storage pool any more. {UNCHANGED} Choose another snapshot.",
+                permanent=True,
+                detail=f"drive {folder.drive} has no layer {onto}",
+            )
+        below = folder.chain(onto)
+        if len(below) >= MAX_DEPTH:
+            raise StorageError(
+                f"The drive is still merging deleted snapshots. {UNCHANGED} Try again in a minute.",
+                detail=f"{len(below)} layers in the chain",
+            )
+        if new_layer not in existing:
+            self._new_layer(folder, new_layer, below[0].size_bytes, below=onto, lock=lock)
+        elif not _is_new_on(folder, new_layer, onto):
+            raise _taken(new_layer)
+        else:
+            fsync(folder.path)  # its name may be known to memory only
+        self._switch(folder, new_layer)
+
+    def _new_layer(self, folder: DriveFolder, layer: int, size_bytes: int, *, below: int | None, lock: int) -> None:
+        """Make an empty layer, durably. Given the size and -u, qemu-img opens nothing: constant time at any depth."""
+        name = layer_name(layer)
+        backing = () if below is None else ("-u", "-b", layer_name(below), "-F", "qcow2")
+        new = folder.new_file(name).name
+        try:
+            self._img(folder, lock)("create", "-q", "-f", "qcow2", *backing, new, str(size_bytes))
+            folder.finish(name)
+        except Exception:
+            folder.discard(name)
+            raise
+
+    def _switch(self, folder: DriveFolder, layer: int) -> None:
+        folder.point_head(layer)
+        with explained(UNCONFIRMED):
+            fsync(folder.path)
+
+    # Reclaiming
+
+    def reclaim(self, drive: int, *, keep: Collection[int], should_stop: Callable[[], bool] = never) -> bool:
+        with self._working(drive, gives_way=True, state=SAME_CONTENT) as (folder, lock):
+
+            def stop() -> bool:
+                return should_stop() or self._locks.wanted(folder.path)
+
+            if spoilt := sorted(layer for layer in keep if folder.is_merging(layer)):
+                raise _spoilt(spoilt)
+            # A merge has no time limit, being proportional to the data; it ends when somebody wants the drive.
+            how: dict[str, Any] = {"folder": folder.path, "lock": lock, "should_stop": stop}
+            tools = Tools(
+                img=functools.partial(run, self._qemu_img, **how),
+                io=functools.partial(run, self._qemu_io, **how),
+            )
+            head = folder.head()
+            while True:
+                tree = folder.tree()
+                checked(tree, {head, *keep} & tree.keys() | {head})
+                step = next_step(parents(tree), head=head, keep=keep)
+                if step is None:
+                    return True
+                if stop():
+                    return False
+                if isinstance(step, Unlink):
+                    folder.unlink([step.layer])
+                    continue
+                try:
+                    merge(folder, parent=tree[step.parent], child=tree[step.child], tools=tools)
+                except Stopped:
+                    return False
+
+    # Bytes
+
+    def read(self, drive: int, *, offset: int, length: int) -> bytes:
+        with self._working(drive) as (folder, lock):
+            head = read_layer(folder.file(folder.head()))
+            check_window(head.size_bytes, offset=offset, length=length)
+            if not length:
+                return b""
+            with window(self._transfer(folder, lock), head.id, offset, length) as path:
+                return path.read_bytes()
+
+    def write(self, drive: int, *, offset: int, data: bytes) -> None:
+        with self._working(drive, state=HALF_WRITTEN) as (folder, lock):
+            head = read_layer(folder.file(folder.head()))
+            check_window(head.size_bytes, offset=offset, length=len(data))
+            if not data:
+                return
+            # qemu-io, because `qemu-img dd` can only make new images, never write into one.
+            command = f"write -q -s /dev/stdin {offset} {len(data)}"
+            arguments = ("-f", "qcow2", "-t", "writeback", "-c", command, "-c", "flush", layer_name(head.id))
+            seconds = self._transfer_seconds
+            run(self._qemu_io, *arguments, folder=folder.path, lock=lock, script=data, seconds=seconds)
+
+    def sha256(self, drive: int) -> str:
+        with self._working(drive) as (folder, lock):
+            head = read_layer(folder.file(folder.head()))
+            return content_hash(head.size_bytes, held_blocks(self._transfer(folder, lock), head))
+
+    # Shared
+
+    @contextlib.contextmanager
+    def _working(
+        self, drive: int, *, gives_way: bool = False, state: str = UNCHANGED
+    ) -> Iterator[tuple[DriveFolder, int]]:
+        """Hold a known drive, cleaned of what an interrupted verb left; gives its folder and the lock's descriptor."""
+        folder = DriveFolder(self._pool, drive)
+        with explained(state), contextlib.ExitStack() as stack:
+            folder.head()  # before the lock, so that unknown drives get no files
+            try:
+                lock = stack.enter_context(self._locks.held(folder.path, gives_way=gives_way))
+            except FileNotFoundError:
+                raise folder.unknown() from None
+            folder.tidy()
+            yield folder, lock
+
+    def _img(self, folder: DriveFolder, lock: int) -> Tool:
+        return functools.partial(run, self._qemu_img, folder=folder.path, lock=lock, seconds=self._program_seconds)
+
+    def _transfer(self, folder: DriveFolder, lock: int) -> Tool:
+        return functools.partial(run, self._qemu_img, folder=folder.path, lock=lock, seconds=self._transfer_seconds)
+
+
+def _is_new_on(folder: DriveFolder, layer: int, onto: int) -> bool:
+    """Whether a layer is what an interrupted attempt made: empty, on `onto`, and nothing on it."""
+    tree = folder.tree()
+    found = tree[layer]
+    return found.parent == onto and not found.held_bytes and not children(parents(tree), layer)
+
+
+def _taken(layer: int) -> StorageError:
+    return StorageError(
+        f"The storage pool already holds data under the name reserved for this snapshot. {UNCHANGED} "
+        "Check whether the database is older than the pool.",
+        permanent=True,
+        detail=f"layer {layer} is in use",
+    )
+
+
+def _spoilt(layers: list[int]) -> StorageError:
+    return StorageError(
+        "A snapshot that was deleted is wanted again, but its data was already being merged. Delete the snapshot.",
+        permanent=True,
+        detail=f"layers {layers}",
+    )
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder and what is in it; absent is fine."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+        fsync(folder.parent)

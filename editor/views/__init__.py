@@ -1,0 +1,1 @@
+"""Views parse, call one action, answer. One module per thing that is shown."""

@@ -1,0 +1,113 @@
+"""The panel of a DriveArray: what it holds, and which drive belongs to which server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.views.decorators.http import require_GET
+
+from editor.models import MB, Drive, DriveArray
+from editor.views.drives import SLOTS
+from editor.views.page import render_panel, visible
+from editor.views.panel import Head, Tab, words
+from editor.words import counted, size, size_of
+
+
+@dataclass(frozen=True)
+class Row:
+    """A drive in the lists of its array, with everything said already: lists are long."""
+
+    label: str
+    url: str
+    topic: str
+    server: str
+    server_url: str
+    power: str
+    snapshots: int
+    hold: str
+    used: str
+    size: str
+    percent: int
+
+
+@require_GET
+def overview(request: HttpRequest, pk: int) -> HttpResponse:
+    array = _visible_array(request, pk)
+    drives = _drives(array)
+    context = {
+        "head": head(array, "Overview"),
+        "array": array,
+        "rows": [_row(array, drive) for drive in drives],
+        "size_each": size(array.size_mb * MB).split(),
+        "written": size_of(
+            sum(drive.used_bytes for drive in drives),
+            sum(drive.size_bytes for drive in drives) or array.size_mb * MB * array.count,
+        ),
+        "snapshots": (sum(drive.snapshot_count for drive in drives), SLOTS * array.count),
+        "servers": counted(array.instance_array.count, "server") if array.instance_array else "",
+    }
+    return render_panel(
+        request, "editor/drive_array.html", array.infrastructure, context, selected=array.topic
+    )
+
+
+@require_GET
+def drives(request: HttpRequest, pk: int) -> HttpResponse:
+    array = _visible_array(request, pk)
+    context = {
+        "head": head(array, "Drives"),
+        "array": array,
+        "rows": [_row(array, drive) for drive in _drives(array)],
+    }
+    return render_panel(
+        request, "editor/drive_array.html", array.infrastructure, context, selected=array.topic
+    )
+
+
+def head(array: DriveArray, current: str) -> Head:
+    """Answers the head of a DriveArray's panel."""
+    spec = f"DriveArray, {array.count} × {size(array.size_mb * MB)} {array.storage_type}, "
+    attached = array.instance_array
+    return Head(
+        infrastructure=array.infrastructure,
+        icon="hard-drive",
+        title=array.label,
+        current=current,
+        sub=words(spec, "attached to ", (attached.label, attached.get_absolute_url()))
+        if attached
+        else words(spec, "attached to nothing"),
+        tabs=(
+            Tab("Overview", reverse("drive_array", args=[array.pk])),
+            Tab("Drives", reverse("drive_array_drives", args=[array.pk]), str(array.count)),
+            Tab("Activity", reverse("drive_array_activity", args=[array.pk])),
+        ),
+    )
+
+
+def _visible_array(request: HttpRequest, pk: int) -> DriveArray:
+    return visible(request, DriveArray.objects.select_related("infrastructure", "instance_array"), pk)
+
+
+def _drives(array: DriveArray) -> list[Drive]:
+    """Answers the drives in order with their servers, in one query."""
+    return list(array.drives.select_related("instance__instance_array", "instance__server").order_by("number"))
+
+
+def _row(array: DriveArray, drive: Drive) -> Row:
+    used, whole = size_of(drive.used_bytes, drive.size_bytes)
+    instance = drive.instance
+    return Row(
+        label=f"{array.label}-{drive.number}",
+        url=drive.get_absolute_url(),
+        topic=drive.topic,
+        server=instance.label if instance else "",
+        server_url=instance.get_absolute_url() if instance else "",
+        power=instance.shown_power if instance else "",
+        snapshots=drive.snapshot_count,
+        hold=drive.hold,
+        used=used,
+        size=whole,
+        percent=min(100, round(100 * drive.used_bytes / drive.size_bytes)),
+    )

@@ -1,0 +1,79 @@
+"""What the worker does for drives: finds the driver that keeps them, and makes the volumes of deployed ones."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from editor import storage
+from editor.models import Drive, Event, Result, StoragePool
+from editor.reconcile import Job
+
+log = logging.getLogger(__name__)
+
+FIRST_LAYER = 1
+AFTER_FAILURE = timedelta(seconds=10)
+
+
+def driver_of(pool: StoragePool) -> storage.StorageDriver:
+    """Answers the driver of a pool; the same one each time, since it knows the merges that run in this process."""
+    return storage.driver_for(pool.engine, pool.path)
+
+
+def jobs(now: datetime, since: datetime) -> Iterator[Job]:
+    """One job for each drive of a deployed array that has no volume yet."""
+    del now, since  # a volume is made whenever it is missing
+    missing = Drive.objects.filter(head_layer__isnull=True, drive_array__deployed__isnull=False)
+    for pk in missing.order_by("pk").values_list("pk", flat=True):
+        yield Job(f"drive-{pk}", _make(pk))
+
+
+def _make(pk: int) -> Callable[[Callable[[], bool]], timedelta | None]:
+    def run(should_stop: Callable[[], bool]) -> timedelta | None:
+        del should_stop  # takes no time worth stopping
+        return make(pk)
+
+    return run
+
+
+def make(pk: int) -> timedelta | None:
+    """Makes a drive's volume, empty. Repeatable: the first layer's id is fixed, and one that exists is left alone."""
+    drive = Drive.objects.select_related("pool", "drive_array").get(pk=pk)
+    try:
+        driver_of(drive.pool).create_drive(drive.pk, layer=FIRST_LAYER, size_bytes=drive.size_bytes)
+    except storage.StorageError as error:
+        _settle_failed(drive, error)
+        return AFTER_FAILURE
+    with transaction.atomic():
+        Drive.objects.filter(pk=pk, head_layer=None).update(head_layer=FIRST_LAYER, next_layer=FIRST_LAYER + 1)
+        Event.objects.record(
+            drive.drive_array.infrastructure_id,
+            "made the volume of",
+            drive.label,
+            url=drive.get_absolute_url(),
+            topics=[drive.topic, drive.drive_array.topic, f"infrastructure-{drive.drive_array.infrastructure_id}"],
+        )
+    return None
+
+
+def _settle_failed(drive: Drive, error: storage.StorageError) -> None:
+    """Tells a failure once, however often it is tried again."""
+    log.warning("The volume of %s was not made: %s %s", drive.label, error, error.detail)
+    with transaction.atomic():
+        fresh = Drive.objects.select_for_update(of=("self",)).select_related("trouble").get(pk=drive.pk)
+        if fresh.trouble and fresh.trouble.text == str(error):
+            return
+        fresh.trouble = Event.objects.record(
+            drive.drive_array.infrastructure_id,
+            "could not make the volume of",
+            drive.label,
+            text=str(error),
+            detail=error.detail,
+            url=drive.get_absolute_url(),
+            result=Result.FAILED,
+            topics=[drive.topic, drive.drive_array.topic],
+        )
+        fresh.save(update_fields=["trouble"])

@@ -1,0 +1,78 @@
+"""How amounts and times are said, on pages and in commands. static/js/clock.js says the ages the same way."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+_UNITS = ("B", "KB", "MB", "GB", "TB")
+
+
+def size(amount_bytes: int) -> str:
+    """Answers an amount in three digits: "0 B", "312 MB", "1.28 GB", "40 GB". A GB is 1024 MB, as in drive sizes."""
+    number, unit = _scaled(amount_bytes)
+    return f"{_digits(number)} {_UNITS[unit]}"
+
+
+def size_of(part_bytes: int, whole_bytes: int) -> tuple[str, str]:
+    """Answers a part in the unit of the whole, and the whole: ("31.1", "40 GB")."""
+    number, unit = _scaled(whole_bytes)
+    return _digits(part_bytes / 1024**unit), f"{_digits(number)} {_UNITS[unit]}"
+
+
+def up_to(amount_bytes: int) -> str:
+    """Answers an upper bound: "up to 2.41 GB", or "0 B"."""
+    return f"up to {size(amount_bytes)}" if amount_bytes else "0 B"
+
+
+def moment(at: datetime) -> str:
+    """Answers "14 May 2026 11:40", in the server's time zone."""
+    local = timezone.localtime(at)
+    return f"{local.day} {local:%b %Y %H:%M}"
+
+
+def age(since: timedelta) -> str:
+    """Answers a rough age: "now", "40 s", "5 min", "16 h", "12 d"."""
+    seconds = int(since.total_seconds())
+    if seconds < 10:
+        return "now"
+    if seconds < 60:
+        return f"{seconds // 10 * 10} s"
+    if seconds < 60 * 60:
+        return f"{seconds // 60} min"
+    if seconds < 24 * 60 * 60:
+        return f"{seconds // 3600} h"
+    return f"{seconds // 86400} d"
+
+
+def ago(since: timedelta) -> str:
+    """Answers "just now" or "2 h ago"."""
+    said = age(since)
+    return "just now" if said == "now" else f"{said} ago"
+
+
+def elapsed(since: timedelta) -> str:
+    """Answers minutes and seconds: "0:47"."""
+    seconds = max(0, int(since.total_seconds()))
+    return f"{seconds // 60}:{seconds % 60:02}"
+
+
+def counted(number: int, thing: str) -> str:
+    """Answers "1 snapshot", "2 snapshots"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _scaled(amount_bytes: int) -> tuple[float, int]:
+    number, unit = float(max(0, amount_bytes)), 0
+    # 999.5 would be written with four digits.
+    while number >= 999.5 and unit < len(_UNITS) - 1:
+        number, unit = number / 1024, unit + 1
+    return number, unit
+
+
+def _digits(number: float) -> str:
+    if number == int(number):
+        return str(int(number))
+    places = 2 if number < 9.995 else 1 if number < 99.95 else 0
+    return f"{number:.{places}f}"

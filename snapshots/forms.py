@@ -1,0 +1,52 @@
+"""What people type about snapshots, and what their page had told them when they pressed the button."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from snapshots.models import NOTE_MAX
+
+_TOO_LONG = f"A note has at most {NOTE_MAX} characters. Shorten it and try again."
+
+
+class NoteForm(forms.Form):
+    """The words beside a snapshot; none are asked for."""
+
+    note = forms.CharField(
+        max_length=NOTE_MAX, required=False, error_messages={"max_length": _TOO_LONG}, empty_value=""
+    )
+
+
+class KeyForm(forms.Form):
+    """A form that means one wish, however often it arrives."""
+
+    key = forms.UUIDField(required=False)
+
+
+class CreateForm(NoteForm, KeyForm):
+    """`expect_delete` is the id of the snapshot that the page said goes for the new one."""
+
+    expect_delete = forms.IntegerField(required=False, min_value=1)
+
+
+class RevertForm(KeyForm):
+    """`expect` are the ids of the snapshots that the confirmation said are deleted."""
+
+    expect = forms.CharField(required=False)
+
+    def clean_expect(self) -> list[int]:
+        words: Any = self.cleaned_data["expect"].split(",")
+        try:
+            return [int(word) for word in words if word]
+        except ValueError:
+            raise forms.ValidationError("The list of snapshots cannot be read. Open the confirmation again.") from None
+
+
+class PowerForm(KeyForm):
+    """What is wanted of the server, asked where the drive is shown."""
+
+    command = forms.ChoiceField(
+        choices=[("soft_shutdown", "Shut down"), ("power_on", "Power on"), ("keep_waiting", "Keep waiting")]
+    )

@@ -1,0 +1,276 @@
+"""Fills an empty installation with three infrastructures to learn on: real drives, real snapshots."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+from django.utils import timezone
+
+from editor.models import (
+    Drive,
+    DriveArray,
+    Event,
+    Infrastructure,
+    Instance,
+    InstanceArray,
+    Interface,
+    Membership,
+    Network,
+    Role,
+    Server,
+    ServerType,
+    StoragePool,
+    StorageType,
+    User,
+)
+from editor.reconcile import Worker, worker_lock
+from editor.volumes import driver_of
+from snapshots import actions
+from snapshots.models import Snapshot
+
+KB = 1024
+
+
+class Taken(NamedTuple):
+    """A snapshot of the demo: who took it, how long ago, with which note, and how much was written before it."""
+
+    by: str
+    hours_ago: float
+    note: str = ""
+    written_kb: int = 256
+
+
+ANA, TOMAS, WEI, VERA = "ana", "tomas", "wei", "vera"
+PEOPLE = {ANA: "Ana Marin", TOMAS: "Tomás Reyes", WEI: "Wei Chen", VERA: "Vera Lindt"}
+
+WEB_2 = (
+    Taken(ANA, 53, "Before kernel 6.8", 1024),
+    Taken(TOMAS, 16, "Manual, after index rebuild", 2048),
+    Taken(ANA, 2.4, "Before release 2.3.0", 768),
+)
+WEB_3 = (Taken(ANA, 285, "Golden image", 4096), Taken(WEI, 170, "After TLS rotation", 1536), *WEB_2)
+ROUTINE = (
+    Taken(WEI, 96, "Before schema 41", 1024),
+    Taken(TOMAS, 72, "Nightly", 512),
+    Taken(TOMAS, 48, "Nightly", 512),
+    Taken(TOMAS, 24, "Nightly", 640),
+)
+ANALYTICS = (1, 1, 2, 0, 1, 1, 2, 1, 0, 1, 4, 3)
+
+
+class Command(BaseCommand):
+    help = "Loads the demo into an installation that has no users yet."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if User.objects.exists():
+            raise CommandError("There are users already; the demo is only for an empty installation.")
+        lock = worker_lock()
+        if lock is None:
+            raise CommandError("A worker is running on this installation. Stop it, then load the demo.")
+        try:
+            with transaction.atomic():
+                people = _people()
+                drives = _atlas_prod(people) | _atlas_staging(people)
+                sandbox = Infrastructure.objects.create(label="sandbox-tomas", description="Scratch space")
+                _members(sandbox, people, {TOMAS: Role.OWNER, ANA: Role.OWNER, VERA: Role.VIEWER})
+            _take_snapshots(people, drives)
+        finally:
+            lock.release()
+        self.stdout.write(sign_in_note() or "")
+
+
+def sign_in_note() -> str | None:
+    """Answers how to sign in to the demo, as long as its password was not changed; None without a demo."""
+    file = settings.DATA_DIR / "demo_password"
+    ana = User.objects.filter(email=_email(ANA)).first()
+    if ana is None or not file.exists():
+        return None
+    password = file.read_text().strip()
+    return f"Demo sign-in: {ana.email}, password {password}" if ana.check_password(password) else None
+
+
+def _email(key: str) -> str:
+    return f"{key}@example.org"
+
+
+def _people() -> dict[str, User]:
+    """Makes the demo's people. All share one password, made up for this installation and kept beside its data."""
+    password = os.environ.get("DEMO_PASSWORD") or f"atlas-{secrets.token_hex(4)}"
+    file = settings.DATA_DIR / "demo_password"
+    file.touch(mode=0o600)
+    file.write_text(password + "\n")
+    return {
+        key: User.objects.create_user(
+            _email(key), password, name=name, is_staff=key == ANA, is_superuser=key == ANA
+        )
+        for key, name in PEOPLE.items()
+    }
+
+
+def _members(infrastructure: Infrastructure, people: dict[str, User], roles: dict[str, Role]) -> None:
+    for key, role in roles.items():
+        Membership.objects.create(infrastructure=infrastructure, user=people[key], role=role)
+
+
+def _networks(infrastructure: Infrastructure) -> dict[str, Network]:
+    places = {"wan": (0, 0, "198.51.100.0/28"), "lan": (0, 76, "10.20.0.0/22"), "san": (0, 364, "iSCSI · 25 GbE")}
+    return {
+        kind: Network.objects.create(
+            infrastructure=infrastructure, label=kind, kind=kind, addresses=addresses, x=x, y=y, deployed={"kind": kind}
+        )
+        for kind, (x, y, addresses) in places.items()
+    }
+
+
+def _pool(storage_type: str) -> StoragePool:
+    label = "Flash" if storage_type == StorageType.SSD else "Disks"
+    pool, _ = StoragePool.objects.get_or_create(label=label, defaults={"storage_type": storage_type})
+    return pool
+
+
+def _instance_array(
+    networks: dict[str, Network],
+    label: str,
+    count: int,
+    kind: tuple[str, int, int],
+    *,
+    at: tuple[int, int],
+    on: tuple[str, ...],
+    subnet: int,
+    quirks: dict[int, str] | None = None,
+) -> InstanceArray:
+    infrastructure = networks["san"].infrastructure
+    server_type, _ = ServerType.objects.get_or_create(label=kind[0], defaults={"cores": kind[1], "ram_gb": kind[2]})
+    array = InstanceArray.objects.create(
+        infrastructure=infrastructure,
+        label=label,
+        count=count,
+        server_type=server_type,
+        x=at[0],
+        y=at[1],
+        deployed={"label": label, "count": count, "server_type": server_type.label},
+    )
+    for index in range(4):
+        network = networks[on[index]] if index < len(on) else None
+        Interface.objects.create(instance_array=array, index=index, network=network)
+    for number in range(1, count + 1):
+        name = f"{infrastructure.label}-{label}-{number}"
+        quirk = (quirks or {}).get(number, "")
+        server = Server.objects.create(
+            server_type=server_type, serial=name, address=f"simulated://{name}" + (f"?{quirk}" if quirk else "")
+        )
+        Instance.objects.create(
+            instance_array=array, number=number, server=server, address=f"10.20.{subnet}.{10 + number}"
+        )
+    return array
+
+
+def _drive_array(
+    array: InstanceArray, label: str, size_gb: int, storage_type: str, *, at: tuple[int, int]
+) -> list[Drive]:
+    drive_array = DriveArray.objects.create(
+        infrastructure=array.infrastructure,
+        instance_array=array,
+        label=label,
+        count=array.count,
+        size_mb=size_gb * KB,
+        storage_type=storage_type,
+        x=at[0],
+        y=at[1],
+        deployed={"label": label, "count": array.count, "size_mb": size_gb * KB, "storage_type": storage_type},
+    )
+    return [
+        Drive.objects.create(
+            drive_array=drive_array,
+            number=instance.number,
+            instance=instance,
+            pool=_pool(storage_type),
+            size_mb=size_gb * KB,
+        )
+        for instance in array.instances.all()
+    ]
+
+
+def _atlas_prod(people: dict[str, User]) -> dict[int, tuple[Taken, ...]]:
+    """The large one; answers the snapshots to take, by drive."""
+    infrastructure = Infrastructure.objects.create(label="atlas-prod", description="Web, database and analytics")
+    _members(
+        infrastructure,
+        people,
+        {ANA: Role.OWNER, TOMAS: Role.OPERATOR, WEI: Role.OPERATOR, VERA: Role.VIEWER},
+    )
+    networks = _networks(infrastructure)
+    web = _instance_array(
+        networks, "web", 4, ("M.16.64", 16, 64), at=(200, 176), on=("san", "wan", "lan"), subnet=0,
+        quirks={4: "soft=ignored"},
+    )  # fmt: skip
+    db = _instance_array(
+        networks, "db", 2, ("M.32.256", 32, 256), at=(614, 176), on=("san", "lan"), subnet=1,
+    )  # fmt: skip
+    analytics = _instance_array(
+        networks, "analytics", 12, ("L.64.512", 64, 512), at=(1028, 176), on=("san", "lan"), subnet=2,
+        quirks={4: "bmc=silent", 9: "start=off"},
+    )  # fmt: skip
+    plan: dict[int, tuple[Taken, ...]] = {}
+    web_data = _drive_array(web, "web-data", 40, StorageType.SSD, at=(200, 456))
+    plan |= dict(zip((drive.pk for drive in web_data), (WEB_2[1:], WEB_2, WEB_3, ()), strict=True))
+    db_data = _drive_array(db, "db-data", 160, StorageType.SSD, at=(480, 456))
+    plan |= {drive.pk: ROUTINE for drive in db_data}
+    db_logs = _drive_array(db, "db-logs", 100, StorageType.HDD, at=(748, 456))
+    plan |= {drive.pk: () for drive in db_logs}
+    analytics_data = _drive_array(analytics, "analytics-data", 500, StorageType.HDD, at=(1028, 456))
+    plan |= {drive.pk: ROUTINE[4 - count :] for drive, count in zip(analytics_data, ANALYTICS, strict=True)}
+    return plan
+
+
+def _atlas_staging(people: dict[str, User]) -> dict[int, tuple[Taken, ...]]:
+    """The small one."""
+    infrastructure = Infrastructure.objects.create(label="atlas-staging", description="Half-size copy of atlas-prod")
+    _members(infrastructure, people, {ANA: Role.OWNER, WEI: Role.OWNER, TOMAS: Role.OPERATOR, VERA: Role.VIEWER})
+    networks = _networks(infrastructure)
+    web = _instance_array(
+        networks, "web", 2, ("M.16.64", 16, 64), at=(200, 176), on=("san", "wan", "lan"), subnet=3,
+    )  # fmt: skip
+    drives = _drive_array(web, "web-data", 20, StorageType.SSD, at=(200, 456))
+    return {drives[0].pk: ROUTINE[3:], drives[1].pk: ()}
+
+
+def _take_snapshots(people: dict[str, User], plan: dict[int, tuple[Taken, ...]]) -> None:
+    """Takes the snapshots for real, round by round, then dates them back so that there is a history to look at."""
+    worker = Worker()
+    worker.run_until_quiet()
+    drives = Drive.objects.select_related("pool", "drive_array").in_bulk(list(plan))
+    for round_ in range(max(map(len, plan.values()))):
+        for pk, all_taken in plan.items():
+            if round_ >= len(all_taken):
+                continue
+            taken = all_taken[round_]
+            text = f"{drives[pk].label}, state {round_ + 1}: {taken.note}\n".encode()
+            data = (text * (taken.written_kb * KB // len(text) + 1))[: taken.written_kb * KB]
+            driver_of(drives[pk].pool).write(pk, offset=round_ * 4096 * KB, data=data)
+            actions.request_create(drives[pk], by=people[taken.by], note=taken.note)
+        worker.run_until_quiet()
+        for pk, all_taken in plan.items():
+            if round_ < len(all_taken):
+                _date_back(pk, all_taken[round_])
+    for pk, all_taken in plan.items():
+        if all_taken:
+            driver_of(drives[pk].pool).write(pk, offset=64 * 4096 * KB, data=b"since the last snapshot\n\n" * 4096 * 4)
+    Drive.objects.filter(pk__in=plan).update(observe_due=True)
+    worker.run_until_quiet()
+    Event.objects.filter(verb__startswith="made the volume").update(at=timezone.now() - timedelta(days=14))
+
+
+def _date_back(drive: int, taken: Taken) -> None:
+    at = timezone.now() - timedelta(hours=taken.hours_ago)
+    snapshot = Snapshot.objects.filter(drive=drive).newest_first()[0]
+    Snapshot.objects.filter(pk=snapshot.pk).update(taken_at=at)
+    Event.objects.filter(topics__contains=f" drive-{drive} ", verb__contains=f"snapshot #{snapshot.number} ").update(
+        at=at
+    )

@@ -1,0 +1,49 @@
+"""Sets the environment of the tests before Django reads it: a data folder and a database of their own.
+
+TEST_DATABASE=postgresql runs them on a PostgreSQL that is started for this run, instead of SQLite.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from pytest_django import Settings
+
+from tests import postgresql
+
+# The settings are imported as soon as pytest-django starts, before any fixture: the folder must be there by then.
+_folder = Path(tempfile.mkdtemp(prefix="editor-tests-"))
+atexit.register(shutil.rmtree, _folder, ignore_errors=True)
+
+for name in (
+    *("ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "EMBEDDED_WORKER", "EVENT_DAYS", "FORWARDED_ALLOW_IPS"),
+    *("PORT", "PUBLIC_URL", "SECRET_KEY", "SHUTDOWN_SECONDS"),
+):
+    os.environ.pop(name, None)
+os.environ["DATA_DIR"] = str(_folder / "data")
+os.environ["DJANGO_SETTINGS_MODULE"] = "editor.settings"
+if os.environ.get("TEST_DATABASE") == "postgresql":
+    os.environ["DATABASE_URL"] = postgresql.start(_folder / "postgresql")
+
+import django  # noqa: E402 - only now
+from django.conf import settings  # noqa: E402
+
+# Passwords of test users protect nothing, and a good hash takes a quarter of a second each.
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+django.setup()
+
+
+def pytest_report_header() -> str:
+    engine = settings.DATABASES["default"]["ENGINE"].rpartition(".")[2]
+    return f"database: {engine}"
+
+
+@pytest.fixture(autouse=True)
+def _drives_of_their_own(settings: Settings, tmp_path: Path) -> None:
+    """Drives and machines of one test are not there in the next; the database file stays where it is."""
+    settings.DATA_DIR = tmp_path

@@ -1,0 +1,78 @@
+"""The same promises, met in any order: generated walks beside a model that is a list of dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from editor.storage import StorageDriver
+
+from .storage import DRIVE, SIZE, Disk
+
+BLOCKS = 5
+marks = st.integers(0, 9)
+positions = st.integers(0, BLOCKS - 1)
+choices = st.integers(0, 99)
+
+
+class Walk(RuleBasedStateMachine):
+    """One drive; `kept` is what the product's table of snapshots would say, oldest first."""
+
+    make: Callable[[], StorageDriver]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.driver = type(self).make()
+        self.disk = Disk(self.driver, DRIVE, SIZE)
+        self.now = [0] * BLOCKS
+        self.kept: list[tuple[int, list[int]]] = []
+
+    @rule(mark=marks, position=positions)
+    def write(self, mark: int, position: int) -> None:
+        self.disk.put(mark, block=position)
+        self.now[position] = mark
+
+    @rule()
+    def snapshot(self) -> None:
+        self.kept.append((self.disk.snapshot(), list(self.now)))
+
+    @precondition(lambda self: self.kept)
+    @rule(choice=choices)
+    def revert(self, choice: int) -> None:
+        position = choice % len(self.kept)
+        layer, self.now = self.kept[position][0], list(self.kept[position][1])
+        self.disk.revert(layer)
+        del self.kept[position + 1 :]
+
+    @precondition(lambda self: self.kept)
+    @rule(choice=choices)
+    def delete(self, choice: int) -> None:
+        del self.kept[choice % len(self.kept)]
+
+    @rule()
+    def reclaim(self) -> None:
+        self.disk.reclaim(*(layer for layer, _marks in self.kept))
+        # A revert right onto a snapshot leaves it with one child at most, so that nothing else can be left.
+        assert self.disk.layers == {self.disk.head, *(layer for layer, _marks in self.kept)}
+
+    @rule()
+    def give_up_an_attempt(self) -> None:
+        assert self.driver.abandon(DRIVE, new_layer=self.disk.reserve()) is True
+
+    @invariant()
+    def content_is_what_was_written(self) -> None:
+        assert self.disk.marks(*range(BLOCKS)) == self.now
+
+    @invariant()
+    def written_since_is_an_upper_bound(self) -> None:
+        written = self.driver.written_since(DRIVE, [layer for layer, _marks in self.kept])
+        for layer, then in self.kept:
+            assert written[layer] > 0 or then == self.now
+
+    def teardown(self) -> None:
+        """Goes back through all snapshots, newest first."""
+        for layer, then in reversed(self.kept):
+            self.disk.revert(layer)
+            assert self.disk.marks(*range(BLOCKS)) == then

@@ -1,0 +1,181 @@
+"""The worker is killed before each of its effects in turn; the next one finishes or undoes what it finds.
+
+An effect is a verb of the storage engine (killed before it, and after it did its work but before it answered), or
+a statement that writes to the database. Whatever the moment: no row is stuck, no hold stays, the drive's bytes are
+those of before or those that were asked for, and every snapshot that is listed still holds its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from editor.models import Drive
+from editor.storage.base import StorageDriver
+from editor.volumes import driver_of
+from snapshots import actions
+from tests.snapshots.conftest import World
+
+VERBS = ("snapshot", "revert", "reclaim", "written_since")
+MOST_EFFECTS = 28
+
+
+class Killed(BaseException):
+    """As SIGKILL: no handler of errors sees it."""
+
+
+class Executioner:
+    """Kills at the n-th effect, counted from 1; counts only, without an n."""
+
+    def __init__(self, at: int = 0) -> None:
+        self.at = at
+        self.effects = 0
+
+    def effect(self) -> None:
+        self.effects += 1
+        if self.effects == self.at:
+            raise Killed
+
+    def on_statement(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith(("INSERT", "UPDATE", "DELETE")):
+            self.effect()
+        return execute(sql, params, many, context)
+
+    def watch_database(self) -> AbstractContextManager[None]:
+        return connection.execute_wrapper(self.on_statement)
+
+    def watch_storage(self, driver: StorageDriver, patch: pytest.MonkeyPatch) -> None:
+        for verb in VERBS:
+            patch.setattr(driver, verb, self.watched(getattr(driver, verb)))
+
+    def watched(self, verb: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.effect()
+            answer = verb(*args, **kwargs)
+            self.effect()
+            return answer
+
+        return call
+
+
+def killed_at(effect: int, world: World) -> bool:
+    """Lets the worker work until its n-th effect; answers whether it came that far."""
+    executioner = Executioner(effect)
+    with pytest.MonkeyPatch.context() as patch, executioner.watch_database():
+        executioner.watch_storage(driver_of(world.drive.pool), patch)
+        try:
+            world.work()
+        except Killed:
+            return True
+    return False
+
+
+def settle(world: World) -> None:
+    """The next worker starts, and finds everything the dead one left."""
+    world.work(restarted=True)
+    drive = world.drive
+    assert drive.hold == ""
+    assert not drive.snapshots.exclude(state="ready").exists()
+    assert drive.snapshot_count == drive.snapshots.count()
+    assert not drive.reclaim_due
+    assert driver_of(drive.pool).head(drive.pk) == drive.head_layer
+
+
+def states_of_all_snapshots(world: World) -> list[tuple[int, str]]:
+    """What each listed snapshot really holds: reverts to one after the other, newest first. The end of a drive."""
+    Drive.objects.filter(pk=world.pk).update(instance=None)
+    states = []
+    for snapshot in world.drive.snapshots.newest_first():
+        world.revert(snapshot)
+        world.work()
+        states.append((snapshot.number, world.content()))
+    return states
+
+
+def check(world: World, effect: int, act: Callable[[], None], allowed: dict[str, list[tuple[int, str]]]) -> bool:
+    """`allowed` maps the bytes the drive may end with to the snapshots it must then have, with theirs."""
+    act()
+    came_that_far = killed_at(effect, world)
+    settle(world)
+    content = world.content()
+    found = states_of_all_snapshots(world)
+    assert content in allowed
+    assert found in (allowed[content], allowed.get(f"{content} (not made)"))
+    return came_that_far
+
+
+@pytest.mark.parametrize("effect", range(1, MOST_EFFECTS))
+def test_create_at_the_limit_survives_death_at_any_point(world: World, effect: int) -> None:
+    taken = [world.take(f"state {number}") for number in range(1, 6)]
+    world.write("now")
+    before = [(number, f"state {number}") for number in (5, 4, 3, 2, 1)]
+    after = [(6, "now"), *before[:4]]
+
+    check(
+        world,
+        effect,
+        lambda: actions.request_create(world.drive, by=world.operator, expect_delete=taken[0].pk),
+        {"now": after, "now (not made)": before},
+    )
+
+
+@pytest.mark.parametrize("effect", range(1, MOST_EFFECTS))
+def test_revert_survives_death_at_any_point(world: World, effect: int) -> None:
+    taken = [world.take(state) for state in ("one", "two", "three")]
+    world.write("now")
+    world.switch_off()
+
+    check(
+        world,
+        effect,
+        lambda: world.revert(taken[1]),
+        {"now": [(3, "three"), (2, "two"), (1, "one")], "two": [(2, "two"), (1, "one")]},
+    )
+
+
+@pytest.mark.parametrize("effect", range(1, MOST_EFFECTS))
+def test_clearing_up_behind_a_deleted_snapshot_survives_death_at_any_point(world: World, effect: int) -> None:
+    taken = [world.take(state) for state in ("one", "two", "three")]
+    world.write("now")
+
+    check(
+        world,
+        effect,
+        lambda: actions.delete(taken[1], by=world.operator),
+        {"now": [(3, "three"), (1, "one")]},
+    )
+
+
+def test_the_killings_reach_past_the_last_effect(world: World) -> None:
+    """Otherwise the tests above would miss moments."""
+    taken = [world.take(f"state {number}") for number in range(1, 6)]
+    actions.request_create(world.drive, by=world.operator, expect_delete=taken[0].pk)
+
+    assert killed_at(10, world)
+    settle(world)
+    assert not killed_at(MOST_EFFECTS - 1, world)
+
+
+def test_request_that_waited_for_a_dead_worker_is_undone(world: World) -> None:
+    world.take("one")
+    actions.request_create(world.drive, by=world.operator)
+
+    world.work(restarted=True)
+
+    assert world.numbers() == [1]
+    trouble = world.drive.trouble
+    assert trouble is not None
+    assert trouble.text.startswith("The editor was restarted before it could be made. Read back at")
+
+
+def test_request_nobody_carried_out_in_time_is_undone(world: World) -> None:
+    actions.request_create(world.drive, by=world.operator)
+    world.clock.advance(31)
+
+    world.work()
+
+    assert (world.numbers(), world.drive.hold) == ([], "")
