@@ -59,6 +59,7 @@ class Page:
         self.session_key = session_key
         # Changes with the password, and with nothing else.
         self.session_hash = user.get_session_auth_hash()
+        self.caught_up_to = 0
         self.knows_seen = False
         self.close_code: int | None = None
         self._id = 0
@@ -167,10 +168,11 @@ class Follower:
     async def catch_up(self, page: Page, since: int | None) -> None:
         """Tells a page what it missed since it last heard something.
 
-        It must have joined before: what is recorded while this reads is then told by one or both of the two.
+        It must have joined before: what is recorded while this reads is then told here or by the follower, or by both.
         """
         read_before = self._last_id
         last_id, topics = await self.ask(_missed, page.infrastructure, since)
+        page.caught_up_to = last_id
         page.tell(max(last_id, read_before), topics or (), refetch=topics is None)
 
     def _ringer(self) -> Callable[[], None]:
@@ -214,7 +216,8 @@ class Follower:
             for event_id, infrastructure, topics in rows:
                 self._last_id = event_id
                 for page in self.pages.get(infrastructure, ()):
-                    page.tell(event_id, topics.split())
+                    if event_id > page.caught_up_to:
+                        page.tell(event_id, topics.split())
             more = len(rows) == BATCH_ROWS
 
     async def _beat(self) -> None:

@@ -68,7 +68,8 @@ class _Running:
 class Worker:
     """Runs in a thread of its own: in the web process (embedded), or alone in `manage.py reconcile`."""
 
-    since: datetime = field(default_factory=lambda: timezone.now())  # looked up late, so that a test can set the clock
+    since: datetime | None = None
+    """When it began to work; requests from before it are another worker's, who may have died over them."""
     _running: dict[str, _Running] = field(default_factory=dict)
     _not_before: dict[str, datetime] = field(default_factory=dict)
     _wake: threading.Event = field(default_factory=threading.Event)
@@ -91,12 +92,19 @@ class Worker:
     def run(self) -> None:
         """Waits for the lock, then works until stopped."""
         silence = bell.listen(self._wake.set)
+        waits = False
         try:
             while not self._stopping.is_set():
                 lock = worker_lock()
                 if lock is None:
+                    if not waits:
+                        log.info("Another worker is at work. This one waits until that one ends.")
+                    waits = True
                     self._stopping.wait(LOCK_RETRY_SECONDS)
                     continue
+                if waits:
+                    log.info("The other worker has ended. This one works now.")
+                waits = False
                 try:
                     self.since = timezone.now()
                     self._loop(lock)
@@ -130,7 +138,7 @@ class Worker:
         seen: set[str] = set()
         for dotted in settings.RECONCILE_STEPS:
             step: Step = import_string(dotted)
-            for job in step(now, self.since):
+            for job in step(now, self.since or now):
                 busy = self._running.get(job.key)
                 if busy and busy.background and not job.background:
                     busy.stop.set()
@@ -145,7 +153,9 @@ class Worker:
 
     def run_until_quiet(self) -> None:
         """Works in this thread until nothing waits but what is paused. For commands that hold the lock, and tests."""
-        while self.one_pass(timezone.now()):
+        # One moment for all passes: with a thousand servers, the first pause is over before the last job is.
+        now = timezone.now()
+        while self.one_pass(now):
             pass
 
     def _begin(self, job: Job) -> None:

@@ -12,7 +12,7 @@ from editor.models import Drive, Instance, Power, PowerCommand, Role
 _RANK = {Role.VIEWER: 1, Role.OPERATOR: 2, Role.OWNER: 3}
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
+class Refused(Exception):
     """A rule says no. Its text is the sentence for the person who asked."""
 
 

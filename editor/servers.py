@@ -106,13 +106,13 @@ def _judge_command(server: Server, reading: Power, now: datetime, *, label: str)
     return Outcome(
         ended=True,
         verb=f"saw no effect of {command.label} on",
-        text=f"The BMC took the command, but {label} is still {reading.label.lower()} after {took}. Look at the machine.",
+        text=f"The BMC took the command, but {label} is {reading.label.lower()} after {took}. Look at the machine.",
         result=Result.FAILED,
     )
 
 
 def clock_time(duration: timedelta) -> str:
-    """"0:47", "12:03", "1:00:09"."""
+    """ "0:47", "12:03", "1:00:09"."""
     minutes, seconds = divmod(max(0, int(duration.total_seconds())), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
@@ -167,7 +167,7 @@ def read(pk: int) -> Power:
 
 def driver_of(server: Server) -> power.PowerDriver:
     """Answers the driver that reaches a server's BMC."""
-    return power.driver_for(server.driver, folder=settings.DATA_DIR / "machines", clock=timezone.now)
+    return power.driver_for(server.driver, folder=settings.DATA_DIR, clock=timezone.now)
 
 
 def _settle_sent(seen: Server) -> None:

@@ -195,7 +195,7 @@ TEMPLATES = [
                     _loaders if DEBUG else [("django.template.loaders.cached.Loader", _loaders)],
                 )
             ],
-            "builtins": ["template_partials.templatetags.partials"],
+            "builtins": ["template_partials.templatetags.partials", "editor.templatetags.editor"],
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
@@ -248,6 +248,8 @@ EVENT_DAYS = _number("EVENT_DAYS", 90, least=1, most=36500)
 
 # Each answers the jobs that its package has for the worker.
 RECONCILE_STEPS = ["editor.servers.jobs", "editor.volumes.jobs", "snapshots.reconcile.jobs"]
+# Each answers what is amiss with a drive: `manage.py reconcile --audit` (see editor.audit).
+AUDIT_STEPS = ["snapshots.audit.look"]
 # Each is called with a drive inside the transaction that deletes it.
 BEFORE_DRIVE_DELETE: list[str] = []
 # Answers how to sign in to the demo, or None; `serve` says it at every start.

@@ -60,9 +60,7 @@ def request_create(
         record(drive, f"asked for snapshot #{snapshot.number} of", by=by, key=key, result=Result.SILENT)
 
 
-def request_revert(
-    snapshot: Snapshot, *, by: User, expect: Collection[int], key: UUID | None = None
-) -> None:
+def request_revert(snapshot: Snapshot, *, by: User, expect: Collection[int], key: UUID | None = None) -> None:
     """Asks for the drive to become what it was at the snapshot. Newer snapshots and all written since are lost.
 
     `expect` are the ids of the newer snapshots the confirmation listed; when the list is another by now,
@@ -70,7 +68,7 @@ def request_revert(
     """
     with transaction.atomic():
         # The server first, then the drive: the order in which a power-on takes them (editor.actions).
-        Server.objects.select_for_update().filter(instance__drives=snapshot.drive_id).first()
+        Server.objects.select_for_update(of=("self",)).filter(instance__drives=snapshot.drive_id).first()
         drive = _locked(snapshot.drive)
         if _already(key):
             return
@@ -103,7 +101,7 @@ def delete(snapshot: Snapshot, *, by: User, key: UUID | None = None) -> None:
         drive = _locked(snapshot.drive)
         if _already(key):
             return
-        demand_operator(by, drive.drive_array.infrastructure_id)
+        demand_operator(by, drive.drive_array.infrastructure_id, or_permission="snapshots.delete_snapshot")
         fresh = drive.snapshots.filter(pk=snapshot.pk).first()
         if fresh is None:
             raise ListChanged(f"#{snapshot.number} was deleted already.")
@@ -120,7 +118,7 @@ def edit_note(snapshot: Snapshot, *, note: str, by: User) -> None:
     """Changes the words beside a snapshot; nothing else."""
     with transaction.atomic():
         drive = _locked(snapshot.drive)
-        demand_operator(by, drive.drive_array.infrastructure_id)
+        demand_operator(by, drive.drive_array.infrastructure_id, or_permission="snapshots.change_snapshot")
         if not drive.snapshots.filter(pk=snapshot.pk).update(note=note):
             raise ListChanged(f"#{snapshot.number} does not exist any more. The note was not saved.")
         record(drive, f"changed the note of #{snapshot.number} of", by=by, text=note)

@@ -9,6 +9,7 @@ from django import forms
 from snapshots.models import NOTE_MAX
 
 _TOO_LONG = f"A note has at most {NOTE_MAX} characters. Shorten it and try again."
+_UNREADABLE = "This form cannot be read. Nothing was done. Reload the page and try again."
 
 
 class NoteForm(forms.Form):
@@ -22,13 +23,15 @@ class NoteForm(forms.Form):
 class KeyForm(forms.Form):
     """A form that means one wish, however often it arrives."""
 
-    key = forms.UUIDField(required=False)
+    key = forms.UUIDField(required=False, error_messages={"invalid": _UNREADABLE})
 
 
 class CreateForm(NoteForm, KeyForm):
     """`expect_delete` is the id of the snapshot that the page said goes for the new one."""
 
-    expect_delete = forms.IntegerField(required=False, min_value=1)
+    expect_delete = forms.IntegerField(
+        required=False, min_value=1, error_messages={"invalid": _UNREADABLE, "min_value": _UNREADABLE}
+    )
 
 
 class RevertForm(KeyForm):
@@ -41,7 +44,7 @@ class RevertForm(KeyForm):
         try:
             return [int(word) for word in words if word]
         except ValueError:
-            raise forms.ValidationError("The list of snapshots cannot be read. Open the confirmation again.") from None
+            raise forms.ValidationError(_UNREADABLE) from None
 
 
 class PowerForm(KeyForm):
@@ -50,3 +53,8 @@ class PowerForm(KeyForm):
     command = forms.ChoiceField(
         choices=[("soft_shutdown", "Shut down"), ("power_on", "Power on"), ("keep_waiting", "Keep waiting")]
     )
+
+
+def first_error(form: forms.Form) -> str:
+    """Answers one sentence about a form that cannot be taken."""
+    return next(str(messages[0]) for messages in form.errors.values())

@@ -76,9 +76,7 @@ class Snapshot(models.Model):
                 condition=models.Q(state="creating") | models.Q(taken_at__isnull=False), name="snapshot_taken_at_known"
             ),
         )
-        indexes = (
-            models.Index(fields=["id"], condition=~models.Q(state="ready"), name="snapshot_work_waiting"),
-        )
+        indexes = (models.Index(fields=["id"], condition=~models.Q(state="ready"), name="snapshot_work_waiting"),)
 
     def __str__(self) -> str:
         return f"#{self.number} {self.note}".rstrip()

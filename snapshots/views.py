@@ -24,7 +24,7 @@ from editor.views import drives
 from editor.views.page import is_partial, render_fragment, render_panel, visible
 from editor.words import ago, counted, moment, up_to
 from snapshots import actions
-from snapshots.forms import CreateForm, KeyForm, NoteForm, PowerForm, RevertForm
+from snapshots.forms import CreateForm, KeyForm, NoteForm, PowerForm, RevertForm, first_error
 from snapshots.models import Snapshot, State
 from snapshots.rules import why_not_delete, why_not_revert
 from snapshots.tab import last_event_of, outcome_of, tab_of
@@ -46,7 +46,8 @@ def create(request: HttpRequest, pk: int) -> HttpResponse:
     drive = drives.visible_drive(request, pk)
     form = CreateForm(request.POST)
     if not form.is_valid():
-        return _tab(request, drive, create_form=form, status=422)
+        unreadable = "" if form.has_error("note") else first_error(form)
+        return _tab(request, drive, create_form=form, refused=unreadable, refused_at="create", status=422)
     try:
         actions.request_create(
             drive,
@@ -85,7 +86,7 @@ def revert(request: HttpRequest, pk: int) -> HttpResponse:
         return _confirm(request, "revert", snapshot, refused=why_not_revert(snapshot) or "")
     form = RevertForm(request.POST)
     if not form.is_valid():
-        return _confirm(request, "revert", snapshot, refused=form.errors["expect"][0], status=422)
+        return _confirm(request, "revert", snapshot, refused=first_error(form), status=422)
     try:
         actions.request_revert(
             snapshot, by=_user(request), expect=form.cleaned_data["expect"], key=form.cleaned_data["key"]
@@ -104,7 +105,7 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
         return _confirm(request, "delete", snapshot, refused=why_not_delete(snapshot) or "")
     form = KeyForm(request.POST)
     if not form.is_valid():
-        return _confirm(request, "delete", snapshot, refused="This form cannot be read. Open it again.", status=422)
+        return _confirm(request, "delete", snapshot, refused=first_error(form), status=422)
     try:
         actions.delete(snapshot, by=_user(request), key=form.cleaned_data["key"])
     except Refused as refused:
@@ -128,7 +129,11 @@ def note(request: HttpRequest, pk: int) -> HttpResponse:
     except Refused as refused:
         return _note(request, snapshot, form=form, refused=str(refused), status=409)
     snapshot.note = form.cleaned_data["note"]
-    return _note(request, snapshot, editing=False) if is_partial(request) else redirect("snapshots:list", snapshot.drive_id)
+    return (
+        _note(request, snapshot, editing=False)
+        if is_partial(request)
+        else redirect("snapshots:list", snapshot.drive_id)
+    )
 
 
 # ── What they answer ─────────────────────────────────────────────────────────

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 from pytest_django import Settings
 
@@ -33,9 +34,22 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
 import django  # noqa: E402 - only now
 from django.conf import settings  # noqa: E402
 
+# A machine that is busy with something else makes no test wrong.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
+
 # Passwords of test users protect nothing, and a good hash takes a quarter of a second each.
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 django.setup()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Actions, worker and live updates run on PostgreSQL as well. Pages do not: they only read what those wrote."""
+    for item in items:
+        is_of_pages = any(word in item.path.stem for word in ("admin", "page", "settings", "views"))
+        if item.get_closest_marker("django_db") and not is_of_pages:
+            item.add_marker("postgres")
 
 
 def pytest_report_header() -> str:

@@ -1,8 +1,11 @@
-"""Small worlds for tests: people with roles, and arrays of servers and drives on simulated engines."""
+"""Small worlds for tests. People have names and roles; everything else has a sensible default."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import count
+
+from django.utils import timezone
 
 from editor.models import (
     Drive,
@@ -13,93 +16,133 @@ from editor.models import (
     Interface,
     Membership,
     Network,
+    Power,
     Role,
     Server,
     ServerType,
     StoragePool,
     User,
 )
+from snapshots.models import Snapshot, State
 
-PASSWORD = "correct horse"
 _serials = count(1)
 
 
-def make_user(name: str, **fields: object) -> User:
-    """"Ana Marin" signs in as ana.marin@example.org."""
-    return User.objects.create_user(f"{name.lower().replace(' ', '.')}@example.org", PASSWORD, name=name, **fields)
+def make_user(name: str = "Ana Marin") -> User:
+    """Answers a user whose address is made of the name: ana.marin@example.org."""
+    email = f"{name.lower().replace(' ', '.')}@example.org"
+    return User.objects.create_user(email, "correct horse battery", name=name)
 
 
-def make_infrastructure(owner: User | None = None, label: str = "atlas", **members: User) -> Infrastructure:
-    """With WAN, LAN and SAN. Members by role: make_infrastructure(ana, operator=tom, viewer=vera)."""
+def make_infrastructure(
+    owner: User | None = None,
+    label: str = "atlas-prod",
+    *,
+    operator: User | None = None,
+    viewer: User | None = None,
+) -> Infrastructure:
+    """Answers an infrastructure with its members and a WAN, a LAN and a SAN."""
     infrastructure = Infrastructure.objects.create(label=label)
     for kind in ("wan", "lan", "san"):
-        Network.objects.create(infrastructure=infrastructure, label=kind, kind=kind, deployed={})
-    if owner:
-        add_member(infrastructure, owner, Role.OWNER)
-    for role, user in members.items():
-        add_member(infrastructure, user, Role(role))
+        Network.objects.create(infrastructure=infrastructure, label=kind, kind=kind, deployed={"label": kind})
+    for user, role in ((owner, Role.OWNER), (operator, Role.OPERATOR), (viewer, Role.VIEWER)):
+        if user:
+            Membership.objects.create(infrastructure=infrastructure, user=user, role=role)
     return infrastructure
 
 
-def add_member(infrastructure: Infrastructure, user: User, role: Role) -> Membership:
-    return Membership.objects.create(infrastructure=infrastructure, user=user, role=role)
-
-
-def make_server(power: str = "on", *, options: str = "") -> Server:
-    """A simulated server whose stored reading and machine agree; options as in its address ("soft=ignored")."""
-    number = next(_serials)
-    server_type, _ = ServerType.objects.get_or_create(label="M.16.64", defaults={"cores": 16, "ram_gb": 64})
-    start = "&".join(filter(None, [f"start={power}" if power in ("on", "off") else "", options]))
-    return Server.objects.create(
-        server_type=server_type, serial=f"S{number:05}", address=f"simulated://s{number}?{start}", power=power
-    )
-
-
 def make_instance_array(
-    infrastructure: Infrastructure, label: str = "web", count: int = 2, *, power: str = "on", options: str = ""
+    infrastructure: Infrastructure, label: str = "web", *, count: int = 2, power: Power = Power.OFF, options: str = ""
 ) -> InstanceArray:
-    """Deployed; every instance on a server of its own, on SAN and LAN."""
+    """Answers an InstanceArray with an instance on a server of its own for each number from 1; on SAN and LAN.
+
+    What is stored of the servers' power, and the simulated machines themselves, agree. `options` are the
+    machines' moods ("soft=ignored").
+    """
     server_type, _ = ServerType.objects.get_or_create(label="M.16.64", defaults={"cores": 16, "ram_gb": 64})
     array = InstanceArray.objects.create(
-        infrastructure=infrastructure, label=label, count=count, server_type=server_type, deployed={"label": label}
+        infrastructure=infrastructure, label=label, server_type=server_type, count=count, deployed={"label": label}
     )
     for index, kind in enumerate(("san", "lan")):
-        network = infrastructure.networks.get(kind=kind)
-        Interface.objects.create(instance_array=array, index=index, network=network)
-    for number in range(1, count + 1):
-        Instance.objects.create(
-            instance_array=array, number=number, server=make_server(power, options=options), address=f"10.0.0.{number}"
+        Interface.objects.create(
+            instance_array=array, index=index, network=infrastructure.networks.filter(kind=kind).first()
         )
+    start = "off" if power == Power.OFF else "on"
+    for number in range(1, count + 1):
+        serial = f"S-{next(_serials)}"
+        server = Server.objects.create(
+            server_type=server_type,
+            serial=serial,
+            address=f"simulated://{serial}?start={start}" + (f"&{options}" if options else ""),
+            power=power,
+            power_seen_at=timezone.now(),
+        )
+        Instance.objects.create(instance_array=array, number=number, server=server)
     return array
 
 
 def make_drive_array(
     infrastructure: Infrastructure,
-    instance_array: InstanceArray | None = None,
     label: str = "web-data",
-    count: int | None = None,
     *,
-    engine: str = "simulated",
+    instance_array: InstanceArray | None = None,
+    count: int = 2,
     size_mb: int = 40960,
+    engine: str = "simulated",
+    made: bool = True,
 ) -> DriveArray:
-    """Deployed, attached one to one; the volumes are still to be made by the worker."""
-    instances = list(instance_array.instances.all()) if instance_array else []
-    count = len(instances) if count is None else count
-    pool, _ = StoragePool.objects.get_or_create(label=engine, defaults={"engine": engine})
+    """Answers a DriveArray, each drive with the instance of the same number, if any.
+
+    The rows say that their volumes exist; `made=False` leaves making them to a worker.
+    """
+    pool, _ = StoragePool.objects.get_or_create(label=f"pool-{engine}", defaults={"engine": engine})
     array = DriveArray.objects.create(
         infrastructure=infrastructure,
-        instance_array=instance_array,
         label=label,
+        instance_array=instance_array,
         count=count,
         size_mb=size_mb,
         deployed={"label": label},
     )
-    for number in range(1, count + 1):
-        Drive.objects.create(
+    instances = {one.number: one for one in instance_array.instances.all()} if instance_array else {}
+    Drive.objects.bulk_create(
+        Drive(
             drive_array=array,
             number=number,
-            instance=instances[number - 1] if number <= len(instances) else None,
+            instance=instances.get(number),
             pool=pool,
             size_mb=size_mb,
+            head_layer=1 if made else None,
+            next_layer=2 if made else 1,
         )
+        for number in range(1, count + 1)
+    )
     return array
+
+
+def make_snapshots(drive: Drive, numbers: int, *, by: User | None = None) -> list[Snapshot]:
+    """Takes so many ready snapshots of a drive, an hour apart, oldest first, and moves its head on."""
+    made = []
+    for _ in range(numbers):
+        number = drive.next_snapshot_number
+        made.append(
+            Snapshot.objects.create(
+                drive=drive,
+                number=number,
+                note=f"note {number}",
+                state=State.READY,
+                layer=drive.head_layer or 1,
+                new_layer=drive.next_layer,
+                requested_at=timezone.now(),
+                taken_at=timezone.now() - timedelta(hours=50 - number),
+                created_by=by,
+                requested_by=by,
+                written_since_bytes=(50 - number) * 1024 * 1024,
+            )
+        )
+        drive.head_layer = drive.next_layer
+        drive.next_layer += 1
+        drive.next_snapshot_number += 1
+    drive.snapshot_count = drive.snapshots.count()
+    drive.save()
+    return made

@@ -1,7 +1,7 @@
 """Everything an infrastructure is made of, one module per subject."""
 
 from .account import User
-from .compute import Instance, InstanceArray, Interface, Power, PowerCommand, Server, ServerType
+from .compute import Instance, InstanceArray, Interface, Power, PowerCommand, Server, ServerType, shown_power
 from .event import Event, Result
 from .infrastructure import Infrastructure, Membership, Network, NetworkKind, Role
 from .storage import MB, Drive, DriveArray, StoragePool, StorageType
@@ -27,4 +27,5 @@ __all__ = [
     "StoragePool",
     "StorageType",
     "User",
+    "shown_power",
 ]

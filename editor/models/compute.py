@@ -35,6 +35,20 @@ class PowerCommand(models.TextChoices):
     RESET = "reset", "Reset"
 
 
+def shown_power(power: str, command: str) -> Power:
+    """Answers the state a person is told, from a reading and the command in progress ("" for none).
+
+    A wish never hides a lost BMC: unknown stays unknown.
+    """
+    if power == Power.ON and command in (PowerCommand.SOFT_SHUTDOWN, PowerCommand.HARD_POWER_OFF):
+        return Power.SHUTTING_DOWN
+    if power == Power.OFF and command == PowerCommand.POWER_ON:
+        return Power.POWERING_ON
+    if power != Power.UNKNOWN and command == PowerCommand.RESET:
+        return Power.POWERING_ON
+    return Power(power)
+
+
 class ServerType(models.Model):
     """A kind of machine that instances can ask for."""
 
@@ -96,17 +110,8 @@ class Server(models.Model):
 
     @property
     def shown_power(self) -> Power:
-        """What a person is told: the reading, seen in the light of what was asked.
-
-        A wish never hides a lost BMC: unknown stays unknown.
-        """
-        if self.power == Power.ON and self.power_command in (PowerCommand.SOFT_SHUTDOWN, PowerCommand.HARD_POWER_OFF):
-            return Power.SHUTTING_DOWN
-        if self.power == Power.OFF and self.power_command == PowerCommand.POWER_ON:
-            return Power.POWERING_ON
-        if self.power != Power.UNKNOWN and self.power_command == PowerCommand.RESET:
-            return Power.POWERING_ON
-        return Power(self.power)
+        """What a person is told: the reading, seen in the light of what was asked."""
+        return shown_power(self.power, self.power_command)
 
     def command_started_at(self) -> datetime | None:
         """When the running command was asked for; null when none is."""

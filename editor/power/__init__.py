@@ -9,9 +9,11 @@ from pathlib import Path
 from .base import CALL_SECONDS, PowerCommand, PowerDriver, PowerError, PowerState
 from .simulated import SimulatedPower
 
-__all__ = ["CALL_SECONDS", "PowerCommand", "PowerDriver", "PowerError", "PowerState", "driver_for"]
+__all__ = ["CALL_SECONDS", "NAMES", "PowerCommand", "PowerDriver", "PowerError", "PowerState", "driver_for"]
 
 _DRIVERS: dict[str, Callable[[Path, Callable[[], datetime]], PowerDriver]] = {"simulated": SimulatedPower}
+NAMES = tuple(sorted(_DRIVERS))
+"""What `Server.driver` can be."""
 
 
 def driver_for(name: str, *, folder: Path, clock: Callable[[], datetime]) -> PowerDriver:

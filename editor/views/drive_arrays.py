@@ -25,6 +25,7 @@ class Row:
     server: str
     server_url: str
     power: str
+    power_said: str
     snapshots: int
     hold: str
     used: str
@@ -48,9 +49,7 @@ def overview(request: HttpRequest, pk: int) -> HttpResponse:
         "snapshots": (sum(drive.snapshot_count for drive in drives), SLOTS * array.count),
         "servers": counted(array.instance_array.count, "server") if array.instance_array else "",
     }
-    return render_panel(
-        request, "editor/drive_array.html", array.infrastructure, context, selected=array.topic
-    )
+    return render_panel(request, "editor/drive_array.html", array.infrastructure, context, selected=array.topic)
 
 
 @require_GET
@@ -61,9 +60,7 @@ def drives(request: HttpRequest, pk: int) -> HttpResponse:
         "array": array,
         "rows": [_row(array, drive) for drive in _drives(array)],
     }
-    return render_panel(
-        request, "editor/drive_array.html", array.infrastructure, context, selected=array.topic
-    )
+    return render_panel(request, "editor/drive_array.html", array.infrastructure, context, selected=array.topic)
 
 
 def head(array: DriveArray, current: str) -> Head:
@@ -98,13 +95,15 @@ def _drives(array: DriveArray) -> list[Drive]:
 def _row(array: DriveArray, drive: Drive) -> Row:
     used, whole = size_of(drive.used_bytes, drive.size_bytes)
     instance = drive.instance
+    power = instance.shown_power if instance else None
     return Row(
         label=f"{array.label}-{drive.number}",
         url=drive.get_absolute_url(),
         topic=drive.topic,
         server=instance.label if instance else "",
         server_url=instance.get_absolute_url() if instance else "",
-        power=instance.shown_power if instance else "",
+        power=power or "",
+        power_said=power.label.lower() if power else "",
         snapshots=drive.snapshot_count,
         hold=drive.hold,
         used=used,

@@ -44,7 +44,7 @@ def overview(request: HttpRequest, pk: int) -> HttpResponse:
     context = {
         "head": head(drive, "Overview"),
         "drive": drive,
-        "size": size(drive.size_bytes),
+        "size": size(drive.size_bytes).split(),
         "written": size_of(drive.used_bytes, drive.size_bytes),
         "slots": SLOTS,
         "trouble": trouble_of(drive),
@@ -123,5 +123,7 @@ def trouble_of(drive: Drive) -> Trouble | None:
     event = drive.trouble
     if event is None:
         return None
-    heading = next((said for verb, said in HEADINGS.items() if event.verb.startswith(verb)), "Something needs attention")
+    heading = next(
+        (said for verb, said in HEADINGS.items() if event.verb.startswith(verb)), "Something needs attention"
+    )
     return Trouble(heading, event.verb, event.text, event.detail, f"{moment(event.at)} UTC")

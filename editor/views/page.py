@@ -76,11 +76,11 @@ def render_panel(
     from editor.views.canvas import canvas_context
 
     if is_partial(request):
-        content = member_context(request, infrastructure) | context
+        content = member_context(request, infrastructure) | context | {"selected": selected}
         response = render(request, f"{template}#panel", content, status=status)
     else:
         content = canvas_context(request, infrastructure, selected=selected)
-        content |= member_context(request, infrastructure) | context
+        content |= context | {"selected": selected}
         response = render(request, template, content, status=status)
     patch_vary_headers(response, ["HX-Request", "HX-Request-Type"])
     return response

@@ -55,4 +55,3 @@ class Head:
 def words(*pieces: str | tuple[str, str]) -> Words:
     """Answers a line of text and links: words("Drive of ", ("web-2", "/…/"), ", iscsi_ssd")."""
     return tuple((piece, "") if isinstance(piece, str) else piece for piece in pieces)
-

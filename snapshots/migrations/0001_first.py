@@ -6,36 +6,99 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('editor', '0001_first'),
+        ("editor", "0001_first"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Snapshot',
+            name="Snapshot",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField(help_text='Counted per drive, never used twice.')),
-                ('note', models.CharField(blank=True, max_length=80)),
-                ('state', models.CharField(choices=[('creating', 'Creating'), ('ready', 'Ready'), ('reverting', 'Reverting')], default='creating', editable=False, max_length=9)),
-                ('layer', models.PositiveIntegerField(editable=False)),
-                ('new_layer', models.PositiveIntegerField(editable=False)),
-                ('requested_at', models.DateTimeField(editable=False)),
-                ('taken_at', models.DateTimeField(editable=False, help_text='The moment it shows, UTC.', null=True)),
-                ('written_since_bytes', models.PositiveBigIntegerField(default=0, editable=False)),
-                ('created_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('drive', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='snapshots', to='editor.drive')),
-                ('replaces', models.ForeignKey(editable=False, help_text='The oldest one, deleted once this one is made: a drive never shows more than five.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='snapshots.snapshot')),
-                ('requested_by', models.ForeignKey(editable=False, help_text='Of the step in work.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField(help_text="Counted per drive, never used twice.")),
+                ("note", models.CharField(blank=True, max_length=80)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("creating", "Creating"), ("ready", "Ready"), ("reverting", "Reverting")],
+                        default="creating",
+                        editable=False,
+                        max_length=9,
+                    ),
+                ),
+                ("layer", models.PositiveIntegerField(editable=False)),
+                ("new_layer", models.PositiveIntegerField(editable=False)),
+                ("requested_at", models.DateTimeField(editable=False)),
+                ("taken_at", models.DateTimeField(editable=False, help_text="The moment it shows, UTC.", null=True)),
+                ("written_since_bytes", models.PositiveBigIntegerField(default=0, editable=False)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "drive",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="snapshots", to="editor.drive"
+                    ),
+                ),
+                (
+                    "replaces",
+                    models.ForeignKey(
+                        editable=False,
+                        help_text="The oldest one, deleted once this one is made: a drive never shows more than five.",
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="snapshots.snapshot",
+                    ),
+                ),
+                (
+                    "requested_by",
+                    models.ForeignKey(
+                        editable=False,
+                        help_text="Of the step in work.",
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-number'],
-                'indexes': [models.Index(condition=models.Q(('state', 'ready'), _negated=True), fields=['id'], name='snapshot_work_waiting')],
-                'constraints': [models.UniqueConstraint(fields=('drive', 'number'), name='snapshot_number_unique'), models.UniqueConstraint(fields=('drive', 'layer'), name='snapshot_layer_unique'), models.UniqueConstraint(condition=models.Q(('state', 'ready'), _negated=True), fields=('drive',), name='snapshot_one_in_work_per_drive'), models.CheckConstraint(condition=models.Q(('state__in', ['creating', 'ready', 'reverting'])), name='snapshot_state_known'), models.CheckConstraint(condition=models.Q(('state', 'creating'), ('taken_at__isnull', False), _connector='OR'), name='snapshot_taken_at_known')],
+                "ordering": ["-number"],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("state", "ready"), _negated=True),
+                        fields=["id"],
+                        name="snapshot_work_waiting",
+                    )
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("drive", "number"), name="snapshot_number_unique"),
+                    models.UniqueConstraint(fields=("drive", "layer"), name="snapshot_layer_unique"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("state", "ready"), _negated=True),
+                        fields=("drive",),
+                        name="snapshot_one_in_work_per_drive",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("state__in", ["creating", "ready", "reverting"])),
+                        name="snapshot_state_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("state", "creating"), ("taken_at__isnull", False), _connector="OR"),
+                        name="snapshot_taken_at_known",
+                    ),
+                ],
             },
         ),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,21 +12,11 @@ import pytest
 from editor import models
 from editor.power import PowerCommand, PowerDriver, PowerError, PowerState, driver_for
 from editor.power.simulated import Delays, SimulatedPower
+from tests.clock import Clock
 
 from .power import Bench, PowerContract
 
-
-class Clock:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 class SimulatedBench(Bench):
@@ -38,7 +28,7 @@ class SimulatedBench(Bench):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.clock = Clock()
+        self.clock = Clock(NOON)
         self.driver = self.restarted()
 
     def wait_until(self, happened: Callable[[], bool]) -> bool:
@@ -98,7 +88,7 @@ def test_words_are_those_that_the_models_store() -> None:
 
 def test_unknown_driver_is_a_permanent_error(tmp_path: Path) -> None:
     with pytest.raises(PowerError, match=r"no power driver named 'ipmi'. Choose one of: simulated\.$") as refusal:
-        driver_for("ipmi", folder=tmp_path, clock=Clock())
+        driver_for("ipmi", folder=tmp_path, clock=Clock(NOON))
 
     assert refusal.value.permanent is True
 
@@ -176,7 +166,7 @@ def test_moods_belong_to_the_address_not_to_the_machine(bench: SimulatedBench) -
 
 
 def test_delays_are_set_by_the_constructor(tmp_path: Path) -> None:
-    clock = Clock()
+    clock = Clock(NOON)
     driver = SimulatedPower(tmp_path, clock, Delays(soft_shutdown=90))
 
     driver.send("simulated://slow", PowerCommand.SOFT_SHUTDOWN)
@@ -234,7 +224,7 @@ def test_damaged_file_is_an_error_with_a_way_out(bench: SimulatedBench) -> None:
 
 def test_folder_that_cannot_be_written_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "machines").write_text("a file where the folder should be")
-    driver = SimulatedPower(tmp_path, Clock())
+    driver = SimulatedPower(tmp_path, Clock(NOON))
 
     with pytest.raises(PowerError, match=r"cannot be kept on disk\. Make room"):
         driver.send("simulated://web-1", PowerCommand.HARD_POWER_OFF)

@@ -104,7 +104,7 @@ class Tab:
         return cast(dict[str, Any], await self.socket.receive_output(timeout=5))
 
     async def open(self) -> bool:
-        return (await self.asks())["type"] == "websocket.accept"
+        return bool((await self.asks())["type"] == "websocket.accept")
 
     async def hears(self) -> dict[str, Any]:
         output = await self.socket.receive_output(timeout=5)
@@ -166,6 +166,11 @@ def live_test(test: Callable[..., Awaitable[None]]) -> Callable[[World, pytest.M
     run.__name__ = test.__name__
     run.__doc__ = test.__doc__
     return run
+
+
+def quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follower, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(follower, "POLL_SECONDS", 0.02)
 
 
 # ── News ─────────────────────────────────────────────────────────────────────
@@ -290,6 +295,25 @@ async def test_page_that_missed_nothing_hears_that_at_once(world: World, *_: Any
 
     async with opened(world.owner, world.ours, since) as tab:
         assert await tab.hears() == {"id": since, "topics": []}
+
+
+def test_event_that_a_page_caught_up_with_is_not_told_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the follower is behind: it reads the first event only after the page has."""
+    monkeypatch.setattr(follower, "POLL_SECONDS", 3600)
+    ring = bell.ring
+
+    async def main() -> None:
+        async with following():
+            monkeypatch.setattr(bell, "ring", lambda: None)
+            since = await sync_to_async(record)(world.ours, "drive-1")
+            async with opened(world.owner, world.ours, since) as tab:
+                await tab.hears()
+                event = await sync_to_async(record)(world.ours, "drive-7")
+                ring()
+
+                assert await tab.hears() == {"id": event, "topics": ["drive-7"]}
+
+    async_to_sync(main)()
 
 
 @live_test
@@ -443,7 +467,7 @@ def is_deactivated(world: World) -> None:
 def test_page_is_let_go_at_the_next_beat_once_its_user(
     world: World, monkeypatch: pytest.MonkeyPatch, what_happens: Callable[[World], None]
 ) -> None:
-    monkeypatch.setattr(follower, "BEAT_SECONDS", 0.05)
+    quick_beats(monkeypatch)
     since = record(world.ours, "drive-1")
 
     async def main() -> None:
@@ -459,7 +483,7 @@ def test_page_is_let_go_at_the_next_beat_once_its_user(
 
 
 def test_beat_lets_only_those_go_who_lost_their_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follower, "BEAT_SECONDS", 0.05)
+    quick_beats(monkeypatch)
     since = record(world.ours, "drive-1")
 
     async def main() -> None:
@@ -528,7 +552,7 @@ def servers_of(infrastructure: Infrastructure, *, count: int) -> list[Server]:
 def test_beat_tells_when_servers_were_seen_and_afterwards_only_what_changed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follower, "BEAT_SECONDS", 0.05)
+    quick_beats(monkeypatch)
     since = record(world.ours, "drive-1")
     one, two = servers_of(world.ours, count=2)
     servers_of(world.theirs, count=1)
@@ -563,7 +587,7 @@ def test_beat_tells_when_servers_were_seen_and_afterwards_only_what_changed(
 
 def test_beat_carries_the_newest_event_of_any_infrastructure(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a quiet page that was away is not believed to have missed what has been pruned."""
-    monkeypatch.setattr(follower, "BEAT_SECONDS", 0.05)
+    quick_beats(monkeypatch)
     since = record(world.ours, "drive-1")
 
     async def main() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from editor.models import Drive, Instance, Server, User
+from editor.models import Drive, Instance, Power, Server, User
 from editor.reconcile import Worker
 from editor.volumes import driver_of
 from snapshots import actions
@@ -88,8 +88,10 @@ class World:
 def make_world(clock: Clock, engine: str) -> World:  # noqa: F811
     owner, operator, viewer, stranger = map(factories.make_user, ("Olga Own", "Otto Op", "Vera View", "Stan Strange"))
     infrastructure = factories.make_infrastructure(owner, operator=operator, viewer=viewer)
-    web = factories.make_instance_array(infrastructure, count=1)
-    array = factories.make_drive_array(infrastructure, web, engine=engine, size_mb=1024)
+    web = factories.make_instance_array(infrastructure, count=1, power=Power.ON)
+    array = factories.make_drive_array(
+        infrastructure, instance_array=web, count=1, engine=engine, size_mb=1024, made=False
+    )
     world = World(array.drives.get().pk, owner, operator, viewer, stranger, clock, engine)
     world.work()
     return world

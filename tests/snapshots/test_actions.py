@@ -50,7 +50,7 @@ def test_snapshot_is_taken_while_the_server_runs(world: World) -> None:
 
 
 def test_sixth_snapshot_deletes_the_oldest_after_it_was_made(world: World) -> None:
-    first = [world.take(f"state {number}") for number in range(1, 6)][0]
+    first, *_ = [world.take(f"state {number}") for number in range(1, 6)]
 
     actions.request_create(world.drive, by=world.operator, expect_delete=first.pk)
 
@@ -144,7 +144,7 @@ def test_failed_create_leaves_everything_and_says_so(world: World) -> None:
 
 
 def test_failed_sixth_create_keeps_the_oldest(world: World) -> None:
-    oldest = [world.take(f"state {number}") for number in range(1, 6)][0]
+    oldest, *_ = [world.take(f"state {number}") for number in range(1, 6)]
     failing(world, "snapshot", "The storage pool is full.")
 
     actions.request_create(world.drive, by=world.operator, expect_delete=oldest.pk)

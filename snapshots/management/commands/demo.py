@@ -106,9 +106,7 @@ def _people() -> dict[str, User]:
     file.touch(mode=0o600)
     file.write_text(password + "\n")
     return {
-        key: User.objects.create_user(
-            _email(key), password, name=name, is_staff=key == ANA, is_superuser=key == ANA
-        )
+        key: User.objects.create_user(_email(key), password, name=name, is_staff=key == ANA, is_superuser=key == ANA)
         for key, name in PEOPLE.items()
     }
 

@@ -1,0 +1,52 @@
+"""What a person asks of servers, and what their page had told them when they pressed the button."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from editor.models import Instance, InstanceArray, PowerCommand
+
+KEEP_WAITING, LEAVE_ON, DISMISS = "keep_waiting", "leave_on", "dismiss"
+ASKED_FIRST = (PowerCommand.RESET, PowerCommand.HARD_POWER_OFF)
+"""What loses data that was not written yet, and so has a confirmation of its own."""
+
+_NONE = "Select at least one instance."
+_GONE = "An instance of the list is not there any more. Look at the list again."
+
+
+class PowerForm(forms.Form):
+    """A command for instances of one InstanceArray. `confirmed` comes from the confirmation that named them."""
+
+    command = forms.ChoiceField(
+        choices=[
+            *PowerCommand.choices,
+            (KEEP_WAITING, "Keep waiting"),
+            (LEAVE_ON, "Leave it on"),
+            (DISMISS, "Dismiss"),
+        ],
+        error_messages={"required": "Say what to do.", "invalid_choice": "There is no such power command."},
+    )
+    instances = forms.ModelMultipleChoiceField(
+        Instance.objects.none(),
+        error_messages={"required": _NONE, "invalid_choice": _GONE, "invalid_pk_value": _GONE},
+    )
+    key = forms.UUIDField(required=False)
+    confirmed = forms.BooleanField(required=False)
+
+    def __init__(self, data: Any, *, array: InstanceArray) -> None:
+        super().__init__(data)
+        rows = array.instances.select_related("server").order_by("number")
+        self.fields["instances"].queryset = rows  # type: ignore[attr-defined]
+
+    def chosen(self, array: InstanceArray) -> list[Instance]:
+        """Answers the instances in order; each knows its array already."""
+        instances = list(self.cleaned_data["instances"])
+        for instance in instances:
+            instance.instance_array = array
+        return instances
+
+    def first_error(self) -> str:
+        """Answers one sentence for all that is wrong."""
+        return str(next(iter(self.errors.values()))[0])

@@ -1,0 +1,32 @@
+"""A backup, put into an empty installation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from editor import restore
+from editor.databases import BackupError
+from editor.words import size
+
+
+class Command(BaseCommand):
+    help = "Restores a backup into an empty DATA_DIR (and, with DATABASE_URL, an empty database). Everybody signs in again."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", type=Path, help="what `manage.py backup` wrote")
+
+    def handle(self, *args: Any, file: Path, **options: Any) -> None:
+        if not file.is_file():
+            raise CommandError(f"There is no file {file}.")
+        try:
+            found = restore.load(file)
+        except BackupError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(
+            f"Restored the database and {found.drives} drives with {found.layers} layers, {size(found.bytes)}.\n"
+            "Start the product; it first brings the database up to date."
+        )

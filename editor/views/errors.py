@@ -1,0 +1,47 @@
+"""What is said when a page cannot be answered. None of these names what was asked for, or whose it is."""
+
+from __future__ import annotations
+
+import logging
+from uuid import uuid4
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.utils import timezone
+
+from editor.views.page import is_partial
+
+log = logging.getLogger(__name__)
+
+
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    del exception
+    return _answer(request, "403.html", 403)
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Missing and forbidden look the same."""
+    del exception
+    return _answer(request, "404.html", 404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Reads nothing from the database, which may be what is broken: no session, no user, no context processors.
+
+    The number on the page is in the log beside the traceback.
+    """
+    number = uuid4().hex[:8]
+    log.error("Request %s could not be answered: %s %s", number, request.method, request.path)
+    context = {"number": number, "at": timezone.now(), "path": request.path if request.method == "GET" else "/"}
+    if is_partial(request):
+        # What is on the page, half-typed text included, stays.
+        response = HttpResponse(render_to_string("500.html#fragment", context), status=500)
+        response["HX-Retarget"] = "#toasts"
+        response["HX-Reswap"] = "beforeend"
+        return response
+    return HttpResponse(render_to_string("500.html", context), status=500)
+
+
+def _answer(request: HttpRequest, template: str, status: int) -> HttpResponse:
+    return render(request, f"{template}#fragment" if is_partial(request) else template, status=status)

