@@ -37,7 +37,7 @@ from django.utils import timezone
 from editor.databases import BackupError, Copy, copied_database
 from editor.rules import Refused
 from editor.storage import StorageError
-from editor.storage.layers import DriveFolder, layer_name
+from editor.storage.layers import DriveFolder, fsync, layer_name
 from editor.storage.locks import DriveLocks
 from editor.storage.programs import Damaged
 
@@ -97,10 +97,8 @@ def save(path: Path) -> Summary:
                     summary = _fill(Writer(tar), path.parent)
                 file.flush()
                 os.fsync(file.fileno())
-            os.link(draft, path)  # unlike a rename, it never replaces
-            _fsync(path.parent)
-        except FileExistsError:
-            raise BackupError(f"{path} exists already. Choose another name.") from None
+            draft.replace(path)
+            fsync(path.parent)
         except OSError as error:
             raise BackupError(f"The backup could not be written: {error.strerror}. Nothing was left behind.") from error
         finally:
@@ -142,7 +140,7 @@ class Writer:
         info = tarfile.TarInfo(name)
         info.size, info.mode, info.mtime = size, 0o600, int(time.time())
         hashing = Hashing(file)
-        self.tar.addfile(info, hashing)  # type: ignore[arg-type]  # it only reads
+        self.tar.addfile(info, hashing)
         self.sums[name] = hashing.digest.hexdigest()
 
 
@@ -203,7 +201,8 @@ def _copy_drives(writer: Writer, copy: Copy, summary: Summary) -> dict[str, int]
                     writer.file(f"{name}/layer-{layer}.merging", folder.path / f"layer-{layer}.merging")
         except (Damaged, StorageError, FileNotFoundError) as error:
             raise BackupError(
-                f"{drive.label} could not be copied, so there is no backup. Look at it: manage.py reconcile --audit ({error})"
+                f"{drive.label} could not be copied, so no backup was made. Look at it: manage.py reconcile --audit "
+                f"({error})"
             ) from error
         heads[name] = drive.head
         summary.drives += 1
@@ -230,11 +229,3 @@ def _locked(descriptor: int, kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -126,7 +126,8 @@ def _copy_postgresql(path: Path) -> Copy:
 
         def ask(sql: str) -> list[tuple[Any, ...]]:
             cursor.execute(sql)
-            return cursor.fetchall()
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
 
         return _look(path, ask)
 

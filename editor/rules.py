@@ -30,6 +30,23 @@ def why_not_use_drive(drive: Drive) -> str | None:
     return f"{drive.label} is busy: {drive.hold} Try again in a moment." if drive.hold else None
 
 
+def why_not_touch_bytes(drive: Drive) -> str | None:
+    """Whether a command may read or write what is on the drive: it must stand still, and nobody else may write."""
+    if drive.head_layer is None:
+        return f"{drive.label} does not exist yet. Deploy it first."
+    if reason := why_not_use_drive(drive):
+        return reason
+    instance = drive.instance
+    if instance is None or instance.server is None:
+        return None
+    power = instance.shown_power
+    if power == Power.UNKNOWN:
+        return f"Power state of {instance.label} is unknown. Its drives are left alone until it is known to be off."
+    if power != Power.OFF or instance.server.power_command:
+        return f"{instance.label} is {power.label.lower()}. Shut it down first: it may be writing to {drive.label}."
+    return None
+
+
 def why_not_switch(instance: Instance) -> str | None:
     """What stands against any power command."""
     server = instance.server

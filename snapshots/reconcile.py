@@ -15,7 +15,7 @@ from enum import Enum, auto
 from django.db import transaction
 from django.utils import timezone
 
-from editor import servers
+from editor import backup, servers
 from editor.models import Drive, Power, Result
 from editor.reconcile import Job
 from editor.storage import StorageError
@@ -29,6 +29,7 @@ LATE = timedelta(seconds=30)
 """A request that nobody carried out for so long is undone: it would no longer be the moment that was meant."""
 AFTER_SILENCE = timedelta(seconds=10)
 AFTER_FAILED_MERGE = timedelta(minutes=1)
+DURING_BACKUP = timedelta(seconds=10)
 
 
 class Step(Enum):
@@ -284,12 +285,18 @@ def reclaim(pk: int, should_stop: Callable[[], bool]) -> timedelta | None:
     Only this worker adds layers, and never to a drive it reclaims at the moment, so the list of what to keep
     cannot grow while it is used; a snapshot deleted meanwhile is kept until the next time.
     """
+    if backup.is_running():
+        return DURING_BACKUP
     drive = Drive.objects.select_related("pool", "drive_array").get(pk=pk)
     if drive.hold or drive.head_layer is None:
         return None
+
+    def stop() -> bool:
+        return should_stop() or backup.is_running()
+
     keep = set(drive.snapshots.values_list("layer", flat=True))
     try:
-        finished = driver_of(drive.pool).reclaim(pk, keep=keep | {drive.head_layer}, should_stop=should_stop)
+        finished = driver_of(drive.pool).reclaim(pk, keep=keep | {drive.head_layer}, should_stop=stop)
     except StorageError as error:
         log.warning("Deleted snapshots of %s still take space: %s %s", drive.label, error, error.detail)
         return AFTER_FAILED_MERGE

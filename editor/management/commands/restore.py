@@ -13,7 +13,7 @@ from editor.words import size
 
 
 class Command(BaseCommand):
-    help = "Restores a backup into an empty DATA_DIR (and, with DATABASE_URL, an empty database). Everybody signs in again."
+    help = "Restores a backup into an empty DATA_DIR, and an empty database. Everybody signs in again."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:

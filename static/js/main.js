@@ -1,0 +1,19 @@
+// Everything that runs on a page, one behaviour per module. Those of the canvas do nothing where there is none.
+
+import "./clock.js";
+import "./keep.js";
+import "./theme-choice.js";
+import "./menu.js";
+import "./shortcuts.js";
+import "./dialog.js";
+import "./panel.js";
+import "./canvas-place.js";
+import "./canvas-view.js";
+import "./canvas-pointer.js";
+import "./canvas-drag.js";
+import "./canvas-select.js";
+import "./canvas-keys.js";
+import "./canvas-bays.js";
+import "./canvas-minimap.js";
+import "./canvas-outline.js";
+import "./live.js";

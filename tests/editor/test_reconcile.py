@@ -1,0 +1,155 @@
+"""The worker itself: what it starts, what it leaves alone, and that there is only one of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pytest_django import Settings
+
+from editor import bell
+from editor.reconcile import AFTER_FAULT, Job, Worker, worker_lock
+
+NOW = datetime(2026, 5, 14, 14, 2, 31, tzinfo=UTC)
+WAIT_SECONDS = 10
+
+waiting: list[Job] = []
+"""What the step of these tests answers."""
+
+
+def step(now: datetime, since: datetime) -> Iterator[Job]:
+    del now, since
+    yield from list(waiting)
+
+
+@pytest.fixture(autouse=True)
+def _only_this_step(settings: Settings) -> Iterator[None]:
+    settings.RECONCILE_STEPS = [f"{__name__}.step"]
+    waiting.clear()
+    yield
+    waiting.clear()
+
+
+def once(done: list[str], name: str, key: str = "drive-1", **options: bool) -> Job:
+    """A job that is not waiting any more once it ran."""
+
+    def run(should_stop: Callable[[], bool]) -> None:
+        del should_stop
+        done.append(name)
+        waiting.remove(job)
+
+    job = Job(key, run, **options)
+    return job
+
+
+def test_jobs_of_one_key_run_one_after_another_in_order() -> None:
+    done: list[str] = []
+    waiting.extend([once(done, "first"), once(done, "second"), once(done, "other", "drive-2")])
+    worker = Worker()
+
+    assert worker.one_pass(NOW) == 2
+    assert done == ["first", "other"]
+    worker.run_until_quiet()
+    assert done == ["first", "other", "second"]
+
+
+def test_job_that_asks_for_a_pause_is_left_alone_until_then() -> None:
+    runs: list[int] = []
+
+    def run(should_stop: Callable[[], bool]) -> timedelta:
+        del should_stop
+        runs.append(1)
+        return timedelta(seconds=5)
+
+    waiting.append(Job("server-1", run))
+    worker = Worker()
+    worker.one_pass(datetime.now(UTC))
+    waiting.append(Job("server-1", run, at_once=True))
+
+    assert worker.one_pass(datetime.now(UTC)) == 1
+    del waiting[1]
+    assert worker.one_pass(datetime.now(UTC)) == 0
+    assert worker.one_pass(datetime.now(UTC) + timedelta(seconds=6)) == 1
+    assert len(runs) == 3
+
+
+def test_fault_in_one_job_is_logged_and_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    done: list[str] = []
+
+    def run(should_stop: Callable[[], bool]) -> None:
+        del should_stop
+        raise ZeroDivisionError
+
+    waiting.extend([Job("drive-1", run), once(done, "other", "drive-2")])
+    worker = Worker()
+
+    assert worker.one_pass(datetime.now(UTC)) == 2
+    assert done == ["other"]
+    assert "The step for drive-1 failed" in caplog.text
+    assert worker.one_pass(datetime.now(UTC)) == 0
+    assert worker.one_pass(datetime.now(UTC) + AFTER_FAULT + timedelta(seconds=1)) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_background_job_is_stopped_when_somebody_wants_the_drive() -> None:
+    began, ended = threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def merge(should_stop: Callable[[], bool]) -> None:
+        began.set()
+        poll = threading.Event()
+        while not should_stop():
+            poll.wait(0.01)
+        done.append("merge stopped")
+        waiting.remove(background)
+
+    def create(should_stop: Callable[[], bool]) -> None:
+        del should_stop
+        done.append("created")
+        waiting.remove(urgent)
+        ended.set()
+
+    background, urgent = Job("drive-1", merge, background=True), Job("drive-1", create)
+    waiting.append(background)
+    worker = Worker()
+    worker.start()
+    try:
+        assert began.wait(WAIT_SECONDS)
+        waiting.append(urgent)
+        bell.ring()
+        assert ended.wait(WAIT_SECONDS)
+    finally:
+        worker.stop()
+
+    assert done == ["merge stopped", "created"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_only_one_worker_has_the_lock_and_the_next_takes_over() -> None:
+    first = worker_lock()
+    assert first is not None
+    assert worker_lock() is None
+
+    first.release()
+    second = worker_lock()
+
+    assert second is not None
+    second.release()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_worker_without_the_lock_waits_for_it() -> None:
+    ran = threading.Event()
+    waiting.append(Job("drive-1", lambda _: ran.set()))
+    lock = worker_lock()
+    assert lock is not None
+    worker = Worker()
+    worker.start()
+    try:
+        assert not ran.wait(0.3)
+        lock.release()
+        assert ran.wait(WAIT_SECONDS)
+    finally:
+        worker.stop()
