@@ -7,7 +7,7 @@ InstanceArrays, SAN, DriveArrays. A network is a plate with a horizontal rail; a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 Point = tuple[float, float]
@@ -30,8 +30,15 @@ LANE_GAP_Y = 32
 BAND_GAP_Y = 96
 CORNER_R = 10
 FORK_Y = 36
-FAR_Y = 320
-"""A card this far below a rail is reached through the gap on its left, so that the cable crosses no other card."""
+FORK_STEP_Y = 8
+TRUNK_X = 20
+TRUNK_STEP_X = 12
+"""Where the rail cannot be reached straight, a trunk left of all plates leads to a branch rail of that row of cards."""
+BRANCH_WAN_Y, BRANCH_LAN_Y, BRANCH_STEP_Y = 64, 40, 10
+SAN_RAIL_Y = 54
+"""A SAN rail runs so far below the InstanceArrays, as in a tidy drawing."""
+SAME_ROW_Y = 120
+HALO_PX = 9
 WAN_TAP_X = 56
 LAN_TAP_STEP_X = 28
 
@@ -78,12 +85,16 @@ class Card:
 
 @dataclass(frozen=True)
 class Edge:
-    """A cable. `of` names the cards that it moves with; `points` are its corners before rounding."""
+    """A cable. `points` are its corners before rounding, from the first card of `of` to the second.
+
+    One that `leaves_rail` does not begin at the network's plate but at a dot on its rail.
+    """
 
     net: str
     points: tuple[Point, ...]
     of: tuple[str, ...] = ()
     draft: bool = False
+    leaves_rail: bool = False
 
     @property
     def d(self) -> str:
@@ -154,132 +165,318 @@ def _number(value: float) -> str:
 
 
 def wire(plates: Sequence[Plate], instance_arrays: Sequence[Card], drive_arrays: Sequence[Card]) -> Wiring:
-    """Answers the cables between cards that stand where they stand, tidy or moved by hand."""
+    """Answers the cables between cards that stand where they stand, tidy or moved by hand.
+
+    All legs are horizontal or vertical; every cable begins and ends at a plate, a rail or the edge of a card.
+    """
     wiring = Wiring()
+    obstacles = _Obstacles([*instance_arrays, *drive_arrays])
     by_key = {plate.key: plate for plate in plates}
-    owners = {card.key: card for card in instance_arrays}
-    taps: dict[str, list[tuple[float, Card]]] = {plate.key: [] for plate in plates}
+    taps: dict[str, list[_Tap]] = {plate.key: [] for plate in plates}
     for card in instance_arrays:
         lans = 0
-        for key in card.networks:
+        for key in dict.fromkeys(card.networks):
             plate = by_key.get(key)
             if plate is None:
                 continue
-            if plate.kind == "san":
-                taps[key].append((card.middle, card))
-            elif plate.kind == "wan":
-                taps[key].append((card.x + WAN_TAP_X, card))
-            else:
-                taps[key].append((card.middle + lans * LAN_TAP_STEP_X, card))
+            x = card.middle
+            if plate.kind == "wan":
+                x = card.x + WAN_TAP_X
+            elif plate.kind == "lan":
+                x += lans * LAN_TAP_STEP_X
                 lans += 1
-    for plate in plates:
+            taps[key].append(_Tap(x, card))
+    rails: dict[str, float] = {}
+    left = min((plate.x for plate in plates), default=0) - TRUNK_X
+    lans = 0
+    for number, plate in enumerate(sorted(plates, key=lambda one: (_LANES.index(one.kind), one.key))):
+        trunk_x = left - number * TRUNK_STEP_X
         if plate.kind == "san":
-            _wire_san(wiring, plate, taps[plate.key])
+            rails |= _wire_san(wiring, plate, taps[plate.key], trunk_x, obstacles)
         else:
-            _wire_network(wiring, plate, taps[plate.key])
+            offset = BRANCH_WAN_Y if plate.kind == "wan" else max(BRANCH_STEP_Y, BRANCH_LAN_Y - lans * BRANCH_STEP_Y)
+            lans += plate.kind == "lan"
+            _wire_network(wiring, plate, taps[plate.key], obstacles, trunk_x=trunk_x, branch_y=offset)
+    _attach_all(wiring, {card.key: card for card in instance_arrays}, drive_arrays, rails)
     _break_where_wan_crosses(wiring)
-    on_san = {card.key: plate for plate in plates if plate.kind == "san" for _, card in taps[plate.key]}
-    for card in drive_arrays:
-        if owner := owners.get(card.of):
-            _attach(wiring, owner, card, on_san.get(owner.key))
     return wiring
 
 
-def _wire_network(wiring: Wiring, plate: Plate, taps: list[tuple[float, Card]]) -> None:
-    edges = wiring.wan_edges if plate.kind == "wan" else wiring.edges
-    ends = []
-    for x, card in taps:
-        above = plate.rail_y <= card.y
-        port: Point = (x, card.y if above else card.bottom)
-        if above and card.y - plate.rail_y > FAR_Y:
-            gap, turn = card.x - GROUP_GAP / 2, card.y - LANE_GAP_Y / 2
-            path: tuple[Point, ...] = ((gap, plate.rail_y), (gap, turn), (x, turn), port)
+_LANES = ("wan", "lan", "san")
+
+
+@dataclass(frozen=True)
+class _Tap:
+    """Where a card wants to be joined to a network: at this x, on its upper or lower edge."""
+
+    x: float
+    card: Card
+
+
+class _Obstacles:
+    """All array cards, found by the columns they stand in."""
+
+    def __init__(self, cards: Iterable[Card]) -> None:
+        self._columns: dict[int, list[Card]] = {}
+        for card in cards:
+            for column in range(card.x // CARD_W, (card.x + CARD_W) // CARD_W + 1):
+                self._columns.setdefault(column, []).append(card)
+
+    def between(self, x: float, top: float, bottom: float, own: Card) -> bool:
+        """Whether another card stands in the way of a vertical line."""
+        return any(
+            card.x < x < card.x + CARD_W and card.y < bottom and top < card.bottom and card.key != own.key
+            for card in self._columns.get(math.floor(x / CARD_W), ())
+        )
+
+
+def _wire_network(
+    wiring: Wiring,
+    plate: Plate,
+    taps: list[_Tap],
+    obstacles: _Obstacles,
+    *,
+    trunk_x: float,
+    branch_y: float,
+) -> None:
+    """Joins cards to a WAN or LAN; rows that cannot be reached straight get a branch, `branch_y` px above them."""
+    straight: list[tuple[float, Point, Card]] = []
+    blocked: list[_Tap] = []
+    for tap in taps:
+        card, y = tap.card, plate.rail_y
+        if y < card.y and not obstacles.between(tap.x, y, card.y, card):
+            straight.append((tap.x, (tap.x, card.y), card))
+        elif y > card.bottom and not obstacles.between(tap.x, card.bottom, y, card):
+            straight.append((tap.x, (tap.x, card.bottom), card))
         else:
-            path = ((x, plate.rail_y), port)
-        ends.append((path, card))
-        wiring.joints.append(Joint(plate.kind, plate.kind, *port, draft=card.draft))
-    _rail(edges, wiring, plate, ends)
+            blocked.append(tap)
+    _rail(wiring, plate, (), plate.rail_y, straight)
+    for row in _rows(blocked, lambda tap: tap.card.y):
+        y = row[0].card.y - branch_y
+        stem = ((plate.x, plate.rail_y), (trunk_x, plate.rail_y), (trunk_x, y))
+        _rail(wiring, plate, stem, y, [(tap.x, (tap.x, tap.card.y), tap.card) for tap in row])
+    wiring.joints += [Joint(plate.kind, plate.kind, *port, draft=card.draft) for _, port, card in straight]
+    wiring.joints += [Joint(plate.kind, plate.kind, tap.x, tap.card.y, draft=tap.card.draft) for tap in blocked]
+
+
+def _rows(taps: list[_Tap], level: Callable[[_Tap], int]) -> list[list[_Tap]]:
+    """Taps at about the same height, from top to bottom."""
+    rows: list[list[_Tap]] = []
+    for tap in sorted(taps, key=lambda one: (level(one), one.x, one.card.key)):
+        if not rows or level(tap) - level(rows[-1][0]) > SAME_ROW_Y:
+            rows.append([])
+        rows[-1].append(tap)
+    return rows
 
 
 def _rail(
-    edges: list[Edge], wiring: Wiring, plate: Plate, ends: list[tuple[tuple[Point, ...], Card]]
+    wiring: Wiring, plate: Plate, stem: tuple[Point, ...], y: float, ends: list[tuple[float, Point, Card]]
 ) -> None:
-    """The rail runs to its farthest tap on each side and turns into it; the taps between leave it at a dot."""
-    sides: tuple[list[tuple[tuple[Point, ...], Card]], ...] = ([], [])
-    for path, card in ends:
-        sides[path[0][0] < plate.x + PLATE_W / 2].append((path, card))
-    for side, start in zip(sides, (plate.x + PLATE_W, plate.x), strict=True):
-        side.sort(key=lambda end: abs(end[0][0][0] - start))
-        for number, (path, card) in enumerate(side):
-            if number == len(side) - 1:
-                edges.append(Edge(plate.kind, ((start, plate.rail_y), *path), (plate.key, card.key), card.draft))
-            else:
-                edges.append(Edge(plate.kind, path, (plate.key, card.key), card.draft))
-                wiring.joints.append(Joint("dot", plate.kind, *path[0]))
+    """A rail runs to its farthest tap on each side and turns into it; the taps between leave it at a dot.
+
+    It begins at the plate, or at the end of the stem.
+    """
+    edges = wiring.wan_edges if plate.kind == "wan" else wiring.edges
+    right, left = (stem[-1][0], stem[-1][0]) if stem else (float(plate.x + PLATE_W), float(plate.x))
+    for x, port, card in ends:
+        if left < x < right:  # right above or below the plate
+            side = plate.y if port[1] < y else plate.y + PLATE_H
+            edges.append(Edge(plate.kind, ((x, side), port), (plate.key, card.key), card.draft))
+    for start, side_ends in (
+        (right, sorted((end for end in ends if end[0] >= right), key=lambda end: (end[0], end[2].key))),
+        (
+            left,
+            sorted((end for end in ends if end[0] <= left and end[0] < right), key=lambda end: (-end[0], end[2].key)),
+        ),
+    ):
+        for x, port, card in side_ends[:-1]:
+            edges.append(Edge(plate.kind, ((x, y), port), (plate.key, card.key), card.draft, leaves_rail=True))
+            wiring.joints.append(Joint("dot", plate.kind, x, y))
+        for x, port, card in side_ends[-1:]:
+            points = _simple((*(stem or ((start, y),)), (x, y), port))
+            edges.append(Edge(plate.kind, points, (plate.key, card.key)))
 
 
-def _wire_san(wiring: Wiring, plate: Plate, taps: list[tuple[float, Card]]) -> None:
-    """The SAN rail is straight: InstanceArrays drop into it from above, and their attachments go on below."""
-    if not taps:
-        return
-    reach = []
-    for x, card in taps:
-        if card.bottom <= plate.rail_y:
-            wiring.edges.append(Edge("san", ((x, card.bottom), (x, plate.rail_y)), (plate.key, card.key), card.draft))
-            reach.append(x)
-        else:
-            gap, turn = card.x - GROUP_GAP / 2 + 6, card.bottom + LANE_GAP_Y / 2
-            path = ((gap, plate.rail_y), (gap, turn), (x, turn), (x, card.bottom))
-            wiring.edges.append(Edge("san", path, (plate.key, card.key), card.draft))
-            reach.append(gap)
-        wiring.joints.append(Joint("san", "san", reach[-1], plate.rail_y))
-        wiring.joints.append(Joint("san", "san", x, card.bottom, draft=card.draft))
-    right, left = max(reach), min(reach)
-    if right > plate.x + PLATE_W:
-        wiring.edges.append(Edge("san", ((plate.x + PLATE_W, plate.rail_y), (right, plate.rail_y)), (plate.key,)))
-    if left < plate.x:
-        wiring.edges.append(Edge("san", ((plate.x, plate.rail_y), (left, plate.rail_y)), (plate.key,)))
+def _simple(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    """Without corners that are none: doubled points, and points on a straight leg."""
+    kept: list[Point] = []
+    for point in points:
+        if kept and kept[-1] == point:
+            continue
+        while len(kept) > 1 and _on_one_line(kept[-2], kept[-1], point):
+            kept.pop()
+        kept.append(point)
+    return tuple(kept)
 
 
-def _attach(wiring: Wiring, owner: Card, drives: Card, san: Plate | None) -> None:
-    start, end = (owner.middle, owner.bottom), (drives.middle, drives.y)
-    fork = drives.y - FORK_Y
-    points: tuple[Point, ...]
-    if fork > owner.bottom + CORNER_R:
-        # Over the SAN: the cable passes its rail before it forks, wherever the rail was moved to.
-        if san and owner.bottom < san.rail_y < drives.y:
-            fork = max(fork, min(san.rail_y + CORNER_R, drives.y - CORNER_R))
-        points = (start, (start[0], fork), (end[0], fork), end) if start[0] != end[0] else (start, end)
+def _on_one_line(a: Point, b: Point, c: Point) -> bool:
+    return a[0] == b[0] == c[0] or a[1] == b[1] == c[1]
+
+
+def _wire_san(
+    wiring: Wiring, plate: Plate, taps: list[_Tap], trunk_x: float, obstacles: _Obstacles
+) -> dict[str, float]:
+    """InstanceArrays drop into the rail from above, and their attachments go on below. Answers each card's rail."""
+    rails: dict[str, float] = {}
+    straight: list[_Tap] = []
+    blocked: list[_Tap] = []
+    for tap in taps:
+        reached = tap.card.bottom < plate.rail_y and not obstacles.between(
+            tap.x, tap.card.bottom, plate.rail_y, tap.card
+        )
+        (straight if reached else blocked).append(tap)
+    stretches: list[tuple[tuple[Point, ...], float, list[_Tap]]] = []
+    if straight:
+        stretches.append(((), plate.rail_y, straight))
+    for row in _rows(blocked, lambda tap: tap.card.bottom):
+        y = max(tap.card.bottom for tap in row) + SAN_RAIL_Y
+        stretches.append((((plate.x, plate.rail_y), (trunk_x, plate.rail_y), (trunk_x, y)), y, row))
+    for stem, y, row in stretches:
+        right, left = max(tap.x for tap in row), min(tap.x for tap in row)
+        if stem:
+            wiring.edges.append(Edge("san", _simple((*stem, (right, y))), (plate.key,)))
+        elif right > plate.x + PLATE_W:
+            wiring.edges.append(Edge("san", ((plate.x + PLATE_W, y), (right, y)), (plate.key,)))
+        start = stem[-1][0] if stem else plate.x
+        if left < start:
+            wiring.edges.append(Edge("san", ((start, y), (left, y)), (plate.key,)))
+        for tap in row:
+            rails[tap.card.key] = y
+            points = ((tap.x, y), (tap.x, float(tap.card.bottom)))
+            wiring.edges.append(Edge("san", points, (plate.key, tap.card.key), tap.card.draft, leaves_rail=True))
+            wiring.joints.append(Joint("san", "san", tap.x, y))
+            wiring.joints.append(Joint("san", "san", tap.x, tap.card.bottom, draft=tap.card.draft))
+    return rails
+
+
+def _attach_all(wiring: Wiring, owners: dict[str, Card], drive_arrays: Sequence[Card], rails: dict[str, float]) -> None:
+    """Draws what drives are attached to, the drafts first: what is real lies over them."""
+    forks = _Forks()
+    families: dict[str, list[Card]] = {}
+    for card in drive_arrays:
+        if card.of in owners:
+            families.setdefault(card.of, []).append(card)
+    attached: list[Edge] = []
+    for key, family in families.items():
+        owner, rail = owners[key], rails.get(key)
+        for card in family:
+            attached.append(_attach(owner, card, rail, forks))
+            wiring.joints.append(Joint("san", "san", card.middle, card.y, draft=card.draft))
+        if rail is None:
+            wiring.joints.append(Joint("san", "san", owner.middle, owner.bottom, draft=owner.draft))
+    wiring.edges += sorted(attached, key=lambda edge: not edge.draft)
+
+
+class _Forks:
+    """Hands out heights to horizontal legs, so that those of different owners do not lie on each other."""
+
+    def __init__(self) -> None:
+        self._taken: dict[int, list[tuple[float, float, str]]] = {}
+
+    def height(self, wanted: float, least: float, start: float, end: float, owner: str) -> float:
+        left, right = min(start, end), max(start, end)
+        y = wanted
+        while y - FORK_STEP_Y >= least and self._is_taken(y, left, right, owner):
+            y -= FORK_STEP_Y
+        self._taken.setdefault(self._level(y), []).append((left, right, owner))
+        return y
+
+    def _is_taken(self, y: float, left: float, right: float, owner: str) -> bool:
+        return any(other != owner and a < right and left < b for a, b, other in self._taken.get(self._level(y), ()))
+
+    @staticmethod
+    def _level(y: float) -> int:
+        return math.floor(y / FORK_STEP_Y)
+
+
+def _attach(owner: Card, drives: Card, rail: float | None, forks: _Forks) -> Edge:
+    """One line says both what the drives are attached to and over which network: it passes the SAN's rail."""
+    start: Point = (owner.middle, owner.bottom)
+    end: Point = (drives.middle, drives.y)
+    over = rail if rail is not None and owner.bottom < rail < drives.y else None
+    if drives.y > owner.bottom + 2 * CORNER_R:
+        if drives.draft and over is not None:
+            start = (start[0], over)  # nothing is made yet: only the way from the rail is shown
+        if start[0] == end[0]:
+            return Edge("san", (start, end), (owner.key, drives.key), drives.draft)
+        least = (owner.bottom if over is None else over) + CORNER_R
+        fork = forks.height(max(least, drives.y - FORK_Y), least, start[0], end[0], owner.key)
+        points = (start, (start[0], fork), (end[0], fork), end)
+        return Edge("san", points, (owner.key, drives.key), drives.draft)
+    # Beside or above its owner: out below, past both cards, in from above.
+    down, up = owner.bottom + FORK_Y / 2, drives.y - FORK_Y / 2
+    if abs(drives.x - owner.x) > CARD_W + 2 * CORNER_R:
+        beside = (max(owner.x, drives.x) + min(owner.x, drives.x) + CARD_W) / 2
     else:
-        down, up = owner.bottom + FORK_Y, drives.y - FORK_Y
-        beside = (owner.x + CARD_W + drives.x) / 2 if drives.x >= owner.x else (drives.x + CARD_W + owner.x) / 2
-        if abs(drives.x - owner.x) < CARD_W:
-            beside = max(owner.x, drives.x) + CARD_W + GROUP_GAP
-        points = (start, (start[0], down), (beside, down), (beside, up), (end[0], up), end)
-    wiring.edges.append(Edge("san", points, (owner.key, drives.key), drives.draft))
-    wiring.joints.append(Joint("san", "san", *end, draft=drives.draft))
-    if san is None:
-        wiring.joints.append(Joint("san", "san", *start))
+        beside = max(owner.x, drives.x) + CARD_W + GROUP_GAP / 2
+    points = _simple((start, (start[0], down), (beside, down), (beside, up), (end[0], up), end))
+    return Edge("san", points, (owner.key, drives.key), drives.draft)
 
 
 def _break_where_wan_crosses(wiring: Wiring) -> None:
-    """Where a WAN cable crosses the rail of a LAN, a halo in the ground's colour breaks the lower line."""
-    rails = [
-        (a[1], min(a[0], b[0]), max(a[0], b[0]))
-        for edge in wiring.edges
-        for a, b in zip(edge.points, edge.points[1:], strict=False)
-        if a[1] == b[1]
-    ]
-    for edge in wiring.wan_edges:
-        for a, b in zip(edge.points, edge.points[1:], strict=False):
-            if a[0] != b[0]:
-                continue
-            top, bottom = min(a[1], b[1]), max(a[1], b[1])
-            wiring.halos += [
-                f"M{_number(a[0])} {_number(y - 9)}V{_number(y + 9)}"
-                for y, left, right in rails
-                if top < y < bottom and left < a[0] < right
-            ]
+    """Where a WAN cable crosses one of a LAN, a halo in the ground's colour breaks the lower line."""
+    lans = [leg for edge in wiring.edges if edge.net == "lan" for leg in _legs(edge)]
+    flat = [leg for leg in lans if leg[0][1] == leg[1][1]]
+    upright = [leg for leg in lans if leg[0][0] == leg[1][0]]
+    halos: dict[str, None] = {}  # a shared trunk crosses once
+    for (ax, ay), (bx, by) in (leg for edge in wiring.wan_edges for leg in _legs(edge)):
+        if ax == bx:
+            for (left, y), (right, _) in flat:
+                if left < ax < right and ay < y < by:
+                    halos[f"M{_number(ax)} {_number(y - HALO_PX)}V{_number(y + HALO_PX)}"] = None
+        else:
+            for (x, top), (_, bottom) in upright:
+                if ax < x < bx and top < ay < bottom:
+                    halos[f"M{_number(x - HALO_PX)} {_number(ay)}H{_number(x + HALO_PX)}"] = None
+    wiring.halos += halos
+
+
+def _legs(edge: Edge) -> list[tuple[Point, Point]]:
+    """The straight pieces of a cable, each from left to right or from top to bottom."""
+    return [(min(leg), max(leg)) for leg in zip(edge.points, edge.points[1:], strict=False)]
+
+
+# ── The small map of everything ──────────────────────────────────────────────
+
+MAP_MARGIN = 64
+
+
+@dataclass(frozen=True)
+class Map:
+    """The drawing of the minimap: SVG paths in px of the world, and the part of it that they are on."""
+
+    view_box: str
+    cards: str
+    drafts: str
+    rails: str
+
+
+def minimap(plates: Sequence[Plate], cards: Sequence[Card], wiring: Wiring) -> Map:
+    """Answers the whole canvas, without words, in few strokes."""
+    around = bounds(plates, cards)
+    networks = {plate.key for plate in plates}
+    edges = [edge for edge in (*wiring.edges, *wiring.wan_edges) if not edge.leaves_rail and edge.of[0] in networks]
+    return Map(
+        view_box=" ".join(
+            _number(value)
+            for value in (
+                around.x - MAP_MARGIN,
+                around.y - MAP_MARGIN,
+                around.width + 2 * MAP_MARGIN,
+                around.height + 2 * MAP_MARGIN,
+            )
+        ),
+        cards="".join(
+            [f"M{plate.x} {plate.y}h{PLATE_W}v{PLATE_H}h-{PLATE_W}z" for plate in plates]
+            + [_outline(card) for card in cards if not card.draft]
+        ),
+        drafts="".join(_outline(card) for card in cards if card.draft),
+        rails="".join("M" + "L".join(_pair(point) for point in edge.points) for edge in edges),
+    )
+
+
+def _outline(card: Card) -> str:
+    return f"M{card.x} {card.y}h{CARD_W}v{card.height}h-{CARD_W}z"
 
 
 # ── Places ───────────────────────────────────────────────────────────────────

@@ -133,12 +133,13 @@ class Worker:
 
     def one_pass(self, now: datetime) -> int:
         """Starts every waiting job whose key is free; answers how many. Runs them in place without a pool."""
+        self.since = self.since or now
         self._collect(now)
         started = 0
         seen: set[str] = set()
         for dotted in settings.RECONCILE_STEPS:
             step: Step = import_string(dotted)
-            for job in step(now, self.since or now):
+            for job in step(now, self.since):
                 busy = self._running.get(job.key)
                 if busy and busy.background and not job.background:
                     busy.stop.set()

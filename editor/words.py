@@ -16,9 +16,10 @@ def size(amount_bytes: int) -> str:
 
 
 def size_of(part_bytes: int, whole_bytes: int) -> tuple[str, str]:
-    """Answers a part in the unit of the whole, and the whole: ("31.1", "40 GB")."""
+    """Answers a part and its whole in one unit: ("31.1", "40 GB"); a small part in its own: ("17 MB", "40 GB")."""
     number, unit = _scaled(whole_bytes)
-    return _digits(part_bytes / 1024**unit), f"{_digits(number)} {_UNITS[unit]}"
+    part = part_bytes / 1024**unit
+    return _digits(part) if part >= 0.1 or not part_bytes else size(part_bytes), f"{_digits(number)} {_UNITS[unit]}"
 
 
 def up_to(amount_bytes: int) -> str:

@@ -7,7 +7,7 @@ import base64
 import json
 import os
 import threading
-from collections import defaultdict
+from collections import ChainMap, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -55,11 +55,10 @@ class _Drive:
     def chain(self) -> list[int]:
         return chain(self.parents, self.head)
 
-    def block(self, offset: int) -> bytes:
-        for layer in self.chain():
-            if offset in self.layers[layer].blocks:
-                return self.layers[layer].blocks[offset]
-        return ZEROS
+    def blocks(self, offsets: range) -> Iterator[bytes]:
+        """What the drive reads as at these offsets."""
+        held = ChainMap(*(self.layers[layer].blocks for layer in self.chain()))
+        return (held.get(offset, ZEROS) for offset in offsets)
 
 
 class SimulatedStorage(StorageDriver):
@@ -175,8 +174,9 @@ class SimulatedStorage(StorageDriver):
             found = self._known(drive)
             check_window(found.size_bytes, offset=offset, length=len(data))
             top = found.layers[found.head]
-            for start in _blocks(offset, len(data)):
-                block = bytearray(found.block(start))
+            starts = _blocks(offset, len(data))
+            for start, before in zip(starts, list(found.blocks(starts)), strict=True):
+                block = bytearray(before)
                 first, last = max(start, offset), min(start + BLOCK_BYTES, offset + len(data))
                 block[first - start : last - start] = data[first - offset : last - offset]
                 top.blocks[start] = bytes(block)
@@ -236,7 +236,7 @@ class SimulatedStorage(StorageDriver):
     def _content(self, found: _Drive, offset: int, length: int) -> bytes:
         blocks = _blocks(offset, length)
         first = offset - (blocks[0] if blocks else offset)
-        return b"".join(found.block(start) for start in blocks)[first : first + length]
+        return b"".join(found.blocks(blocks))[first : first + length]
 
     def _load(self) -> dict[int, _Drive]:
         if self._file is None or not self._file.exists():

@@ -10,6 +10,7 @@ from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from editor.canvas import Edge, Joint
 from editor.models import Power
 
 register = template.Library()
@@ -93,3 +94,63 @@ def _bay(
         return format_html('<li><a class="bay bay--drive" {}{}>{}{}{}</a></li>', link, busy, label, mark, said)
     mark = format_html('<svg class="lamp" aria-hidden="true"><use href="{}#i-lamp-{}"/></svg>', sprite, power)
     return format_html('<li><a class="bay" {} data-power="{}">{}{}{}</a></li>', link, power, mark, label, said)
+
+
+# ── Cables: thousands on a large canvas ──────────────────────────────────────
+
+
+@register.simple_tag
+def cables(edges: Iterable[Edge]) -> SafeString:
+    """Cables as SVG paths; `data-points` and `data-of` let canvas-wires.js stretch those of a card in the hand."""
+    return format_html_join(
+        "",
+        '<path class="edge" data-net="{}" data-of="{}" data-points="{}" d="{}"{}{}/>',
+        (
+            (
+                edge.net,
+                " ".join(edge.of),
+                " ".join(f"{x:g},{y:g}" for x, y in edge.points),
+                edge.d,
+                SafeString(" data-rail") if edge.leaves_rail else "",
+                SafeString(" data-draft") if edge.draft else "",
+            )
+            for edge in edges
+        ),
+    )
+
+
+@register.simple_tag
+def halos(paths: Iterable[str]) -> SafeString:
+    return format_html_join("", '<path class="edge edge--halo" d="{}"/>', ((path,) for path in paths))
+
+
+# Drawn around the origin, then put in place.
+_JOINTS = {
+    "dot": SafeString('<circle class="joint joint--solid" data-net="{}" data-at="{}" transform="{}" r="2"{}/>'),
+    "wan": SafeString('<circle class="joint" data-net="{}" data-at="{}" transform="{}" r="4"{}/>'),
+    "lan": SafeString(
+        '<rect class="joint" data-net="{}" data-at="{}" transform="{}" x="-3.5" y="-3.5" width="7" height="7"{}/>'
+    ),
+    "san": SafeString('<path class="joint" data-net="{}" data-at="{}" transform="{}" d="M0 -5l5 5-5 5-5-5z"{}/>'),
+}
+
+
+@register.simple_tag
+def joints(marks: Iterable[Joint]) -> SafeString:
+    """Ports and junctions: circles for WAN, squares for LAN, diamonds for SAN."""
+    return format_html_join(
+        "",
+        "{}",
+        (
+            (
+                format_html(
+                    _JOINTS[mark.shape],
+                    mark.net,
+                    f"{mark.x:g},{mark.y:g}",
+                    f"translate({mark.x:g} {mark.y:g})",
+                    SafeString(" data-draft") if mark.draft else "",
+                ),
+            )
+            for mark in marks
+        ),
+    )

@@ -12,7 +12,21 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
-from editor.models import MB, Drive, DriveArray, Event, Infrastructure, InstanceArray, Power, Server, User
+from editor.canvas import Thumb, thumb
+from editor.models import (
+    MB,
+    Drive,
+    DriveArray,
+    Event,
+    Infrastructure,
+    InstanceArray,
+    Interface,
+    NetworkKind,
+    Power,
+    Server,
+    User,
+    shown_power,
+)
 from editor.views.page import last_event_id
 from editor.words import size
 
@@ -56,7 +70,7 @@ class Row:
     is_deployed: bool
     event: Event | None
     when: str
-    thumb: str
+    thumb: Thumb
 
 
 @require_GET
@@ -85,7 +99,7 @@ def rows_of(infrastructures: list[Infrastructure], *, now: datetime) -> list[Row
     for pk, power, command, number in groups.values_list(
         "instance__instance_array__infrastructure", "power", "power_command"
     ).annotate(Count("pk")):
-        powers[pk][Server(power=power, power_command=command).shown_power] += number
+        powers[pk][shown_power(power, command)] += number
     drives = {
         pk: (number, size_mb)
         for pk, number, size_mb in Drive.objects.filter(drive_array__infrastructure__in=ids)
@@ -124,7 +138,7 @@ def rows_of(infrastructures: list[Infrastructure], *, now: datetime) -> list[Row
                 is_deployed=is_deployed,
                 event=event,
                 when=when(event.at, now) if event else "",
-                thumb=thumbs.get(one.pk, ""),
+                thumb=thumbs[one.pk],
             )
         )
     return rows
@@ -165,7 +179,16 @@ def _said(powers: Counter[Power]) -> str:
     return "· " + ", ".join(f"{number} {word}" for word, number in present) if present else ""
 
 
-def _thumbs(infrastructures: list[Infrastructure]) -> dict[int, str]:
+def _thumbs(infrastructures: list[Infrastructure]) -> dict[int, Thumb]:
     """Answers a small drawing for each, by id."""
-    del infrastructures
-    return {}
+    on_wan = Interface.objects.filter(instance_array=OuterRef("pk"), network__kind=NetworkKind.WAN)
+    arrays: dict[int, list[tuple[bool, int]]] = {one.pk: [] for one in infrastructures}
+    rows = (
+        InstanceArray.objects.filter(infrastructure__in=arrays)
+        .annotate(on_wan=Exists(on_wan), drives=Count("drive_arrays"))
+        .order_by("x", "pk")
+        .values_list("infrastructure", "on_wan", "drives")
+    )
+    for pk, is_on_wan, number in rows:
+        arrays[pk].append((is_on_wan, number))
+    return {pk: thumb(drawn) for pk, drawn in arrays.items()}

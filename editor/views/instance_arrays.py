@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -186,7 +187,9 @@ def _instances(
         "array": array,
         "rows": rows_of(array, now=now, said=said),
         "now": now.isoformat(),
+        "commands": list(SWITCHES),
         "limit": limit(),
+        "limit_seconds": settings.SHUTDOWN_SECONDS,
         "news": news,
         "refused": refused,
         "key": uuid4(),

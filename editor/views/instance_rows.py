@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.utils import timezone
 
 from editor.models import Drive, Event, Instance, InstanceArray, Power, PowerCommand
 from editor.rules import why_not_hard_power_off, why_not_power_on, why_not_reset, why_not_soft_shut_down
@@ -143,6 +142,6 @@ def why_not(command: PowerCommand, instance: Instance) -> str:
 
 
 def _trouble(event: Event) -> Trouble:
-    heading = next((said for verb, said in HEADINGS.items() if event.verb.startswith(verb)), "Something needs attention")
-    at = moment(timezone.localtime(event.at))
-    return Trouble(heading, event.verb, event.text, event.detail, f"{at} UTC")
+    headings = (said for verb, said in HEADINGS.items() if event.verb.startswith(verb))
+    heading = next(headings, "Something needs attention")
+    return Trouble(heading, event.verb, event.text, event.detail, f"{moment(event.at)} UTC")

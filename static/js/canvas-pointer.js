@@ -77,12 +77,14 @@ function onMove(event) {
 function onUp(event) {
   if (!fingers.delete(event.pointerId) || fingers.size) return;
   delete stage.dataset.uiPanning;
+  setTimeout(() => {
+    moved = 0; // the click, if there is one, has come by now
+  });
 }
 
 /** The click at the end of a pan is not meant for the card under it. */
 function onClick(event) {
   if (moved < CLICK_PX) return;
-  moved = 0;
   event.preventDefault();
   event.stopImmediatePropagation();
 }

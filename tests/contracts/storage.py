@@ -444,7 +444,7 @@ class StorageContract:
         disk = Disk(driver)
         disk.put(1)
         first = disk.snapshot()
-        while len(disk.layers) < MAX_DEPTH:
+        for _ in range(MAX_DEPTH - 2):
             disk.snapshot()
         disk.put(2, block=1)
         before = disk.layers

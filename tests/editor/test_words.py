@@ -34,7 +34,7 @@ def test_size_has_three_digits(amount: int, said: str) -> None:
 def test_part_is_said_in_the_unit_of_the_whole() -> None:
     assert words.size_of(int(31.1 * GB), 40 * GB) == ("31.1", "40 GB")
     assert words.size_of(0, 40 * GB) == ("0", "40 GB")
-    assert words.size_of(64 * 1024, 40 * GB) == ("0.00", "40 GB")
+    assert words.size_of(64 * 1024, 40 * GB) == ("64 KB", "40 GB")
 
 
 def test_upper_bound_of_nothing_is_nothing() -> None:

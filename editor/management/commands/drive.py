@@ -32,9 +32,9 @@ def amount(text: str) -> int:
     match = AMOUNT.fullmatch(text)
     if not match:
         raise ArgumentTypeError(f"{text!r} is not an amount. Write it like 512, 4K, 1M or 2G.")
-    return int(match[1], 0 if match[1].lower().startswith("0x") else 10) * 1024 ** " kmgt".index(
-        match[2].lower() or " "
-    )
+    number = int(match[1], 16) if match[1].lower().startswith("0x") else int(match[1])
+    thousands: int = " kmgt".index(match[2].lower() or " ")
+    return int(number * 1024**thousands)
 
 
 def byte(text: str) -> int:
@@ -65,18 +65,18 @@ class Command(BaseCommand):
         write.add_argument("--length", type=amount, help="how much to fill")
         _verb(verbs, "hash", "SHA-256 over size and content; equal for equal contents")
 
-    def handle(self, *args: Any, verb: str, **options: Any) -> None:
+    def handle(self, *args: Any, verb: str, drive: str = "", **options: Any) -> None:
         if verb == "list":
-            self.list()
+            self.show_all()
             return
         try:
-            drive = named(options["drive"])
+            found = named(drive)
             with backup.kept_away():
-                {"read": self.read, "write": self.write, "hash": self.hash}[verb](drive, **options)
+                {"read": self.read, "write": self.write, "hash": self.hash}[verb](found, **options)
         except (Refused, StorageError) as error:
             raise CommandError(str(error)) from error
 
-    def list(self) -> None:
+    def show_all(self) -> None:
         for drive in _drives().order_by("pk").iterator(chunk_size=500):
             power = drive.instance.shown_power.label.lower() if drive.instance else "no server"
             made = size(drive.size_bytes) if drive.head_layer else f"{size(drive.size_bytes)}, not deployed"
@@ -106,10 +106,7 @@ class Command(BaseCommand):
         driver, head, written = driver_of(drive.pool), drive.head_layer, 0
         try:
             for data in source(drive, offset=offset, **options):
-                # Between two pieces somebody may have taken the drive, or its server, into use.
-                check(drive := named(str(drive.pk)))
-                if drive.head_layer != head:
-                    raise Refused(f"{drive} got a snapshot, or was reverted, meanwhile.")
+                check_still(drive.pk, head)
                 write_bytes(driver, drive, offset + written, data)
                 written += len(data)
         except (Refused, StorageError) as error:
@@ -154,6 +151,14 @@ def check(drive: Drive) -> None:
     """Raises Refused while the drive is held, or its server is not known to be off."""
     if reason := why_not_touch_bytes(drive):
         raise Refused(reason)
+
+
+def check_still(pk: int, head: int | None) -> None:
+    """Raises Refused when somebody has taken the drive, or its server, into use since the writing began."""
+    drive = named(str(pk))
+    check(drive)
+    if drive.head_layer != head:
+        raise Refused(f"{drive} got a snapshot, or was reverted, meanwhile.")
 
 
 def check_server(drive: Drive) -> None:

@@ -241,7 +241,7 @@ def _atlas_staging(people: dict[str, User]) -> dict[int, tuple[Taken, ...]]:
 
 def _take_snapshots(people: dict[str, User], plan: dict[int, tuple[Taken, ...]]) -> None:
     """Takes the snapshots for real, round by round, then dates them back so that there is a history to look at."""
-    worker = Worker()
+    worker = Worker(since=timezone.now())
     worker.run_until_quiet()
     drives = Drive.objects.select_related("pool", "drive_array").in_bulk(list(plan))
     for round_ in range(max(map(len, plan.values()))):

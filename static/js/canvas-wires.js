@@ -1,0 +1,64 @@
+// Cables of a card that is being moved: stretched here for the moment, drawn anew by the server afterwards.
+
+const CORNER_R = 10;
+
+const wiring = () => document.getElementById("wiring");
+const same = (a, b) => a[0] === b[0] && a[1] === b[1];
+
+/** An SVG path through the points, with rounded corners: the same as poly() in editor/canvas.py. */
+export function poly(points, radius = CORNER_R) {
+  const toward = (start, end) => {
+    const length = Math.max(Math.abs(end[0] - start[0]), Math.abs(end[1] - start[1])) || 1;
+    const share = Math.min(radius, length / 2) / length;
+    return [start[0] + (end[0] - start[0]) * share, start[1] + (end[1] - start[1]) * share];
+  };
+  let path = `M${points[0].join(" ")}`;
+  for (let at = 1; at < points.length - 1; at += 1) {
+    const corner = points[at];
+    path += `L${toward(corner, points[at - 1]).join(" ")}Q${corner.join(" ")} ${toward(corner, points[at + 1]).join(" ")}`;
+  }
+  return `${path}L${points.at(-1).join(" ")}`;
+}
+
+/** Moves the first point of an orthogonal line; the last one stays, and all legs stay orthogonal. */
+export function stretch(points, dx, dy) {
+  const [first, second, ...others] = points;
+  const start = [first[0] + dx, first[1] + dy];
+  const upright = first[0] === second[0];
+  if (others.length) return [start, upright ? [second[0] + dx, second[1]] : [second[0], second[1] + dy], ...others];
+  if (upright ? start[0] === second[0] : start[1] === second[1]) return [start, second];
+  if (upright) {
+    const turn = (start[1] + second[1]) / 2;
+    return [start, [start[0], turn], [second[0], turn], second];
+  }
+  const turn = (start[0] + second[0]) / 2;
+  return [start, [turn, start[1]], [turn, second[1]], second];
+}
+
+const parse = (text) => text.split(" ").map((pair) => pair.split(",").map(Number));
+
+/** Answers a function (dx, dy) that shows the cables of a card as if the card stood that far from its place. */
+export function cablesOf(topic) {
+  const edges = [...(wiring()?.querySelectorAll(`[data-of~="${topic}"]`) ?? [])].map((edge) => {
+    const points = parse(edge.dataset.points);
+    const first = edge.dataset.of.split(" ")[0] === topic;
+    return { edge, first, points: first ? points : points.toReversed(), rail: first && "rail" in edge.dataset };
+  });
+  const joints = [...(wiring()?.querySelectorAll("[data-at]") ?? [])]
+    .map((joint) => ({ joint, at: joint.dataset.at.split(",").map(Number) }))
+    .filter(({ at }) => edges.some(({ points, rail }) => !rail && same(points[0], at)));
+  return (dx, dy) => {
+    for (const { edge, first, points, rail } of edges) {
+      const line = stretch(points, rail ? 0 : dx, dy); // what leaves a rail keeps its place along the rail
+      edge.setAttribute("d", poly(first ? line : line.toReversed()));
+    }
+    for (const { joint } of joints) joint.style.translate = `${dx}px ${dy}px`;
+  };
+}
+
+/** Lights the cables of the card that is open. */
+export function light(topic) {
+  for (const edge of wiring()?.querySelectorAll("[data-ui-lit]") ?? []) delete edge.dataset.uiLit;
+  if (!topic || topic.startsWith("network-")) return;
+  for (const edge of wiring()?.querySelectorAll(`[data-of~="${topic}"]`) ?? []) edge.dataset.uiLit = "";
+}

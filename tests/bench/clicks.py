@@ -1,0 +1,137 @@
+"""From a click to what it was for: creating, reverting and opening a panel, each beside the bare engine call."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page
+
+from editor.storage.qcow2 import Qcow2Storage
+from tests.bench.browser import waited, watch
+from tests.bench.figures import Figures, ratio, table
+
+REST_MS = 1200
+"""Between two clicks, as people leave; a form's key is renewed a second after its answer (static/js/keep.js)."""
+WARM_UP = 2
+
+
+@dataclass
+class Waits:
+    """What was measured on one drive, in ms."""
+
+    name: str
+    engine_create: Figures = field(default_factory=Figures)
+    create: Figures = field(default_factory=Figures)
+    engine_revert: Figures = field(default_factory=Figures)
+    revert: Figures = field(default_factory=Figures)
+    dialog: Figures = field(default_factory=Figures)
+    panel: Figures = field(default_factory=Figures)
+
+
+class Twin:
+    """A copy of a drive, file by file, that only the engine is asked about."""
+
+    def __init__(self, pool: Path, original: Path, drive: dict[str, Any]) -> None:
+        pool.mkdir(parents=True, exist_ok=True)
+        folder = f"drive-{drive['pk']}"
+        (pool / folder).mkdir()
+        for file in (original / folder).iterdir():
+            if file.is_symlink():
+                (pool / folder / file.name).symlink_to(file.readlink())
+            else:
+                _copy_sparse(file, pool / folder / file.name)
+        self._engine = Qcow2Storage(pool)
+        self._drive = int(drive["pk"])
+        self._kept = set(drive["layers"])
+        self._onto = max(self._kept)
+        self._next = self._engine.head(self._drive) + 1
+
+    def snapshot(self) -> float:
+        frozen = self._engine.head(self._drive)
+        return self._timed(lambda new: self._engine.snapshot(self._drive, frozen=frozen, new_layer=new))
+
+    def revert(self) -> float:
+        return self._timed(lambda new: self._engine.revert(self._drive, onto=self._onto, new_layer=new))
+
+    def reclaim(self) -> None:
+        self._engine.reclaim(self._drive, keep=self._kept)
+
+    def _timed(self, call: Callable[[int], None]) -> float:
+        begin = time.perf_counter()
+        call(self._next)
+        self._next += 1
+        return (time.perf_counter() - begin) * 1000
+
+
+def _copy_sparse(source: Path, target: Path) -> None:
+    """Images are mostly holes; copied as they are, they stay so."""
+    block = 1 << 16
+    with source.open("rb") as old, target.open("wb") as new:
+        while data := old.read(block):
+            if data.count(0) == len(data):
+                new.seek(len(data), 1)
+            else:
+                new.write(data)
+        new.truncate(source.stat().st_size)
+    shutil.copystat(source, target)
+
+
+def measure(page: Page, seeded: dict[str, Any], twins: Path, *, rounds: int) -> list[Waits]:
+    """Goes round the drives, so that what else the machine does meets all of them, clicks and engine calls alike."""
+    drives = seeded["drives"]
+    found = [Waits(drive["name"]) for drive in drives]
+    copies = [Twin(twins, Path(seeded["pool"]), drive) for drive in drives]
+    page.goto(f"/infrastructures/{seeded['infrastructure']}/")
+    for turn in range(-WARM_UP, rounds):
+        for drive, waits, twin in zip(drives, found, copies, strict=True):
+            _one_round(page, drive, waits if turn >= 0 else Waits(""), twin)
+    return found
+
+
+def _one_round(page: Page, drive: dict[str, Any], waits: Waits, twin: Twin) -> None:
+    array, label = drive["label"].rpartition("-")[0], drive["label"]
+
+    watch(page, f"#panel #drive-array-{drive['array']}-panel .tabs")
+    page.locator(f"#node-drive-array-{drive['array']}").get_by_role("link", name=f"DriveArray {array}").click()
+    waits.panel.add(waited(page))
+
+    panel = page.locator("#panel")
+    panel.get_by_role("link", name="Drives", exact=True).click()
+    panel.get_by_role("link", name=label).first.click()
+    panel.get_by_role("link", name="Snapshots", exact=True).click()
+    button = panel.get_by_role("button", name="Create snapshot", exact=True)
+    button.wait_for()
+    page.wait_for_timeout(REST_MS)
+
+    waits.engine_create.add(twin.snapshot())
+    base = f"#panel #drive-{drive['pk']}-snapshots"
+    known = _newest(page)
+    # No row is added twice: whatever comes is #known+1, and it is finished when it says when it was taken.
+    new = f"#snap-{known + 1}"
+    watch(page, f"{base} {new} time", "#create-button", absent=("#create-button[aria-busy]",))
+    button.click()
+    waits.create.add(waited(page))
+    page.wait_for_timeout(REST_MS)
+
+    waits.engine_revert.add(twin.revert())
+    twin.reclaim()
+    watch(page, "#dialog[open] [data-first]")
+    panel.get_by_role("button", name=f"Revert to #{_newest(page) - _above_base(page)}", exact=True).click()
+    waits.dialog.add(waited(page))
+    watch(page, f"{base} #reverted", absent=(new, "#reverting", "#dialog[open]"))
+    page.get_by_role("dialog").get_by_role("button", name="Revert and delete").click()
+    waits.revert.add(waited(page))
+    page.wait_for_timeout(REST_MS)
+    panel.get_by_role("link", name="Close panel (Esc)").click()
+    page.locator("#panel > *").first.wait_for(state="detached")
+
+
+def _numbers(page: Page) -> list[int]:
+    """The numbers of the snapshots in the list, newest first."""
+    ids = page.eval_on_selector_all("#panel .timeline > li[id]", "rows => rows.map(row => row.id)")
+    return [int(name.removeprefix("snap-")) for name in ids if name != "snap-head"]

@@ -1,0 +1,70 @@
+// Runs in every page before its own scripts: clocks that start with a click and stop with the frame that shows the result.
+
+const seen = { drawn: null, frames: null, answer: null };
+
+/** Calls back with the time at which the next frame was made. */
+function afterFrame(callback) {
+  requestAnimationFrame(() => {
+    const channel = new MessageChannel();
+    channel.port1.onmessage = () => callback(performance.now());
+    channel.port2.postMessage(0);
+  });
+}
+
+const shown = (element) => element.checkVisibility({ opacityProperty: true, visibilityProperty: true });
+
+function isThere({ present, absent }) {
+  const found = present.map((selector) => document.querySelector(selector));
+  return found.every((element) => element && shown(element)) && !absent.some((selector) => document.querySelector(selector));
+}
+
+/** From the next click to the first frame with all of `present` and none of `absent`, in ms. */
+function watch(wanted) {
+  seen.answer = new Promise((resolve) => {
+    addEventListener(
+      "click",
+      (click) => {
+        const look = () => {
+          if (!isThere(wanted)) return;
+          observer.disconnect();
+          afterFrame((at) => resolve(at - click.timeStamp));
+        };
+        const observer = new MutationObserver(look);
+        observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+        look();
+      },
+      { capture: true, once: true },
+    );
+  });
+}
+
+/** Begins to note how long each frame takes; `stopFrames` answers all of them, in ms. */
+function startFrames() {
+  const times = (seen.frames = []);
+  let last = null;
+  const step = (at) => {
+    if (seen.frames !== times) return;
+    if (last !== null) times.push(at - last);
+    last = at;
+    requestAnimationFrame(step);
+  };
+  requestAnimationFrame(step);
+}
+
+function stopFrames() {
+  const times = seen.frames;
+  seen.frames = null;
+  return times;
+}
+
+// Drawn: everything was loaded and has run, and a frame was made of that, and the next one, which waits for it.
+addEventListener("load", () => requestAnimationFrame(() => afterFrame((at) => (seen.drawn = at))));
+
+/** When the first text or picture was on the screen, and when all was drawn, in ms since the page was asked for. */
+async function painted() {
+  while (seen.drawn === null) await new Promise((resolve) => setTimeout(resolve, 20));
+  const first = performance.getEntriesByName("first-contentful-paint")[0];
+  return { first: first?.startTime ?? null, drawn: seen.drawn };
+}
+
+window.bench = { watch, answer: () => seen.answer, startFrames, stopFrames, painted };

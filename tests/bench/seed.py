@@ -1,0 +1,211 @@
+"""Fills an installation for the benchmark; run as a process of its own, it answers on standard output, as JSON.
+
+    python -m tests.bench.seed drives     drives of several sizes, each with two snapshots
+    python -m tests.bench.seed canvas 1000     an infrastructure with so many arrays
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from typing import Any
+
+import django
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "editor.settings"
+django.setup()
+
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402 - only now
+from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
+from django.core.management import call_command  # noqa: E402
+from django.utils import timezone  # noqa: E402
+
+from editor import actions as editor_actions  # noqa: E402
+from editor.models import (  # noqa: E402
+    Drive,
+    DriveArray,
+    Infrastructure,
+    Instance,
+    InstanceArray,
+    Interface,
+    Membership,
+    Network,
+    Power,
+    Role,
+    Server,
+    ServerType,
+    StoragePool,
+    User,
+)
+from editor.reconcile import Worker  # noqa: E402
+from snapshots import actions  # noqa: E402
+
+GB_IN_MB = 1024
+DRIVES = (
+    ("1 GiB", GB_IN_MB, 0),
+    ("100 GiB", 100 * GB_IN_MB, 0),
+    ("1 TiB", 1024 * GB_IN_MB, 0),
+    ("1 TiB, fragmented", 1024 * GB_IN_MB, 1200),
+)
+"""Name, MB, and how many scattered writes each of its three layers gets."""
+SNAPSHOTS = 2
+SERVERS_PER_ARRAY = 2
+
+
+def main(what: str, *arguments: str) -> dict[str, Any]:
+    call_command("migrate", verbosity=0)
+    owner, _ = User.objects.get_or_create(email="bench@example.org", defaults={"name": "Bench"})
+    owner.set_unusable_password()
+    owner.save()
+    made = drives(owner) if what == "drives" else canvas(owner, int(arguments[0]))
+    return made | {"session": _session(owner)}
+
+
+def drives(owner: User) -> dict[str, Any]:
+    """One server, off, with a drive of each size: each in an array of its own, with two snapshots."""
+    infrastructure, networks = _infrastructure(owner, "bench-drives")
+    array = _instance_array(networks, "bench", count=1)
+    pool = StoragePool.objects.create(label="Bench")
+    made = []
+    for name, size_mb, writes in DRIVES:
+        drive_array = _drive_array(array, f"drive-{len(made) + 1}", size_mb=size_mb)
+        made.append((name, writes, Drive(drive_array=drive_array, number=1, pool=pool, size_mb=size_mb)))
+        made[-1][2].instance = array.instances.get()
+        made[-1][2].save()
+    editor_actions.tidy_up(infrastructure, by=owner)
+    worker = Worker(since=timezone.now())
+    worker.run_until_quiet()
+    chance = random.Random(2)
+    for turn in range(SNAPSHOTS + 1):
+        for _, writes, drive in made:
+            _scatter(drive, writes, chance)
+            if turn < SNAPSHOTS:
+                actions.request_create(drive, by=owner, note=f"Before round {turn}")
+        worker.run_until_quiet()
+    return {
+        "infrastructure": infrastructure.pk,
+        "pool": str(pool.path),
+        "drives": [
+            {
+                "name": name,
+                "pk": drive.pk,
+                "label": drive.label,
+                "array": drive.drive_array.pk,
+                "writes": writes * (SNAPSHOTS + 1),
+                "layers": list(drive.snapshots.order_by("number").values_list("layer", flat=True)),
+            }
+            for name, writes, drive in made
+        ],
+    }
+
+
+def _scatter(drive: Drive, writes: int, chance: random.Random) -> None:
+    """Writes all over the drive, 4 to 64 KB each. One qemu-io for all of them: starting one for each takes minutes."""
+    if not writes:
+        return
+    drive.refresh_from_db()
+    folder = drive.pool.path / f"drive-{drive.pk}"
+    commands = []
+    for _ in range(writes):
+        kilobytes = chance.choice((4, 8, 16, 32, 64))
+        offset = chance.randrange(drive.size_bytes // 65536) * 65536 + chance.choice((0, 4096))
+        commands.append(f"write -q -P {chance.randrange(1, 255)} {offset % (drive.size_bytes - 65536)} {kilobytes}k\n")
+    subprocess.run(
+        ["qemu-io", "-f", "qcow2", "-t", "writeback", f"layer-{drive.head_layer}.qcow2"],
+        cwd=folder,
+        input="".join(commands),
+        text=True,
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+
+
+def canvas(owner: User, arrays: int) -> dict[str, Any]:
+    """Half InstanceArrays, half DriveArrays on them, in lanes. Rows only: no drive is made, none is worked on."""
+    infrastructure, networks = _infrastructure(owner, f"bench-{arrays}")
+    pool, _ = StoragePool.objects.get_or_create(label="Drawn only", defaults={"engine": "simulated"})
+    for number in range(1, arrays // 2 + 2):
+        if number * 2 - 1 > arrays:
+            break
+        array = _instance_array(networks, f"web-{number}", count=SERVERS_PER_ARRAY)
+        for attached in range(1 if number * 2 <= arrays else 0):
+            drive_array = _drive_array(array, f"web-{number}-data-{attached + 1}", size_mb=40 * GB_IN_MB)
+            Drive.objects.bulk_create(
+                Drive(
+                    drive_array=drive_array,
+                    number=instance.number,
+                    instance=instance,
+                    pool=pool,
+                    size_mb=drive_array.size_mb,
+                    head_layer=1,
+                    next_layer=2,
+                    snapshot_count=instance.number % 6,
+                    used_bytes=instance.number * 10**9,
+                )
+                for instance in array.instances.all()
+            )
+    editor_actions.tidy_up(infrastructure, by=owner)
+    return {"infrastructure": infrastructure.pk, "arrays": arrays, "servers": Server.objects.count()}
+
+
+def _infrastructure(owner: User, label: str) -> tuple[Infrastructure, list[Network]]:
+    infrastructure = Infrastructure.objects.create(label=label)
+    Membership.objects.create(infrastructure=infrastructure, user=owner, role=Role.OWNER)
+    return infrastructure, [
+        Network.objects.create(infrastructure=infrastructure, label=kind, kind=kind, deployed={"kind": kind})
+        for kind in ("san", "wan", "lan")
+    ]
+
+
+def _instance_array(networks: list[Network], label: str, *, count: int) -> InstanceArray:
+    """Its servers are off, and the simulated machines agree."""
+    server_type, _ = ServerType.objects.get_or_create(label="M.16.64", defaults={"cores": 16, "ram_gb": 64})
+    array = InstanceArray.objects.create(
+        infrastructure=networks[0].infrastructure,
+        label=label,
+        server_type=server_type,
+        count=count,
+        deployed={"label": label},
+    )
+    Interface.objects.bulk_create(
+        Interface(instance_array=array, index=index, network=network) for index, network in enumerate(networks)
+    )
+    for number in range(1, count + 1):
+        name = f"{array.infrastructure.label}-{label}-{number}"
+        server = Server.objects.create(
+            server_type=server_type,
+            serial=name,
+            address=f"simulated://{name}?start=off",
+            power=Power.OFF,
+            power_seen_at=timezone.now(),
+        )
+        Instance.objects.create(instance_array=array, number=number, server=server)
+    return array
+
+
+def _drive_array(array: InstanceArray, label: str, *, size_mb: int) -> DriveArray:
+    return DriveArray.objects.create(
+        infrastructure=array.infrastructure,
+        instance_array=array,
+        label=label,
+        count=array.count,
+        size_mb=size_mb,
+        deployed={"label": label},
+    )
+
+
+def _session(user: User) -> str:
+    """Signs the user in; answers the session cookie's value."""
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.save()
+    return str(session.session_key)
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(*sys.argv[1:])))
