@@ -24,7 +24,7 @@ import os
 import secrets
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,8 +82,11 @@ class Summary:
     bytes: int = 0
 
 
-def save(path: Path) -> Summary:
-    """Writes the archive, which appears under its name only when it is whole. Raises BackupError with a sentence."""
+def save(path: Path, *, tell: Callable[[str], object] = len) -> Summary:
+    """Writes the archive, which appears under its name only when it is whole. Raises BackupError with a sentence.
+
+    `tell` is called with the label of each drive before it is copied.
+    """
     compression = _compression(path)
     draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     with _lock(fcntl.LOCK_EX, seconds=WAIT_SECONDS) as mine:
@@ -94,7 +97,7 @@ def save(path: Path) -> Summary:
                 # The kind of compression is a part of tarfile's mode, which its types spell out one by one.
                 mode: Any = f"w:{compression}"
                 with tarfile.open(fileobj=file, mode=mode, format=tarfile.PAX_FORMAT) as tar:
-                    summary = _fill(Writer(tar), path.parent)
+                    summary = _fill(Writer(tar), path.parent, tell)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(path)
@@ -157,7 +160,7 @@ class Hashing:
         return data
 
 
-def _fill(writer: Writer, scratch: Path) -> Summary:
+def _fill(writer: Writer, scratch: Path, tell: Callable[[str], object]) -> Summary:
     summary = Summary()
     with copied_database(scratch) as copy:
         pools = {str(pk): folder for pk, _, _, folder in copy.pools}
@@ -179,15 +182,16 @@ def _fill(writer: Writer, scratch: Path) -> Summary:
             },
         )
         summary.bytes += writer.file("database", copy.path)
-    heads = _copy_drives(writer, copy, summary)
+    heads = _copy_drives(writer, copy, summary, tell)
     writer.text("manifest.json", {"sums": dict(writer.sums), "heads": heads})
     return summary
 
 
-def _copy_drives(writer: Writer, copy: Copy, summary: Summary) -> dict[str, int]:
+def _copy_drives(writer: Writer, copy: Copy, summary: Summary, tell: Callable[[str], object]) -> dict[str, int]:
     heads: dict[str, int] = {}
     locks = DriveLocks(MERGE_SECONDS)
     for drive in copy.drives:
+        tell(drive.label)
         pool = Path(drive.pool_folder) if drive.pool_folder else settings.DATA_DIR / "pools" / str(drive.pool)
         folder = DriveFolder(pool, drive.pk)
         name = f"pools/{drive.pool}/{folder.path.name}"

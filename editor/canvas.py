@@ -329,15 +329,15 @@ def _wire_san(
     if straight:
         stretches.append(((), plate.rail_y, straight))
     for row in _rows(blocked, lambda tap: tap.card.bottom):
-        y = max(tap.card.bottom for tap in row) + SAN_RAIL_Y
-        stretches.append((((plate.x, plate.rail_y), (trunk_x, plate.rail_y), (trunk_x, y)), y, row))
+        below = max(tap.card.bottom for tap in row) + SAN_RAIL_Y
+        stretches.append((((plate.x, plate.rail_y), (trunk_x, plate.rail_y), (trunk_x, below)), below, row))
     for stem, y, row in stretches:
         right, left = max(tap.x for tap in row), min(tap.x for tap in row)
         if stem:
             wiring.edges.append(Edge("san", _simple((*stem, (right, y))), (plate.key,)))
         elif right > plate.x + PLATE_W:
             wiring.edges.append(Edge("san", ((plate.x + PLATE_W, y), (right, y)), (plate.key,)))
-        start = stem[-1][0] if stem else plate.x
+        start = stem[-1][0] if stem else float(plate.x)
         if left < start:
             wiring.edges.append(Edge("san", ((start, y), (left, y)), (plate.key,)))
         for tap in row:
@@ -401,8 +401,8 @@ def _attach(owner: Card, drives: Card, rail: float | None, forks: _Forks) -> Edg
             return Edge("san", (start, end), (owner.key, drives.key), drives.draft)
         least = (owner.bottom if over is None else over) + CORNER_R
         fork = forks.height(max(least, drives.y - FORK_Y), least, start[0], end[0], owner.key)
-        points = (start, (start[0], fork), (end[0], fork), end)
-        return Edge("san", points, (owner.key, drives.key), drives.draft)
+        turned = (start, (start[0], fork), (end[0], fork), end)
+        return Edge("san", turned, (owner.key, drives.key), drives.draft)
     # Beside or above its owner: out below, past both cards, in from above.
     down, up = owner.bottom + FORK_Y / 2, drives.y - FORK_Y / 2
     if abs(drives.x - owner.x) > CARD_W + 2 * CORNER_R:

@@ -231,6 +231,7 @@ def _note(
         return _tab(request, snapshot.drive, editing=snapshot.pk, note_form=form, note_refused=refused, status=status)
     operate = why_not_operate(role_of(_user(request), snapshot.drive.drive_array.infrastructure_id))
     context = {
+        "drive": snapshot.drive,
         "number": snapshot.number,
         "pk": snapshot.pk,
         "note": snapshot.note,

@@ -90,20 +90,29 @@ def read_layer(path: Path) -> Layer:
         table = file.read(l1_entries * 8)
         if len(table) < l1_entries * 8:
             raise Damaged(f"{path.name} ends inside its first table")
-        held = _held_bytes(os.fstat(file.fileno()).st_blocks * 512, table, 1 << cluster_bits)
+        held = _held_bytes(os.fstat(file.fileno()), table, 1 << cluster_bits)
     return Layer(identity, parent, size_bytes, held)
 
 
-def _held_bytes(file_bytes: int, l1_table: bytes, cluster_bytes: int) -> int:
-    """What the file takes, less qcow2's tables. File systems count in their own ways; an empty table is certain."""
+def _held_bytes(file: os.stat_result, l1_table: bytes, cluster_bytes: int) -> int:
+    """What the file takes, less qcow2's own tables: by the blocks it has on disk, or by its length if that is less.
+
+    File systems count blocks in their own ways, and a copied file has fewer holes; an empty table is certain.
+    """
     entries = array.array("Q", l1_table)
     if sys.byteorder == "little":
         entries.byteswap()
     l2_tables = sum(1 for entry in entries if entry)
     if not l2_tables:
         return 0
-    own = (FIRST_CLUSTERS + l2_tables) * cluster_bytes + -(-len(l1_table) // FILE_BLOCK_BYTES) * FILE_BLOCK_BYTES
-    return max(file_bytes - own, cluster_bytes)
+    own = (FIRST_CLUSTERS + l2_tables) * cluster_bytes
+    by_blocks = file.st_blocks * 512 - own - _up(len(l1_table), FILE_BLOCK_BYTES)
+    by_length = _up(file.st_size, cluster_bytes) - own - _up(len(l1_table), cluster_bytes)
+    return max(min(by_blocks, by_length), cluster_bytes)
+
+
+def _up(length: int, unit: int) -> int:
+    return -(-length // unit) * unit
 
 
 def fsync(path: Path) -> None:

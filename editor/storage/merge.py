@@ -43,14 +43,17 @@ def merge(folder: DriveFolder, *, parent: Layer, child: Layer, tools: Tools) -> 
             tools.img("check", "-q", "-r", "leaks", "-f", "qcow2", layer_name(layer.id))
     else:
         folder.mark_merging(parent.id)
-    merge_files = _commit if child.held_bytes < parent.held_bytes else _lift
-    merge_files(folder, parent, child, tools)
+    if child.held_bytes < parent.held_bytes:
+        _commit(folder, parent, child, tools)
+    else:
+        _lift(folder, parent, child, tools)
 
 
 def _commit(folder: DriveFolder, parent: Layer, child: Layer, tools: Tools) -> None:
-    # -d: the upper file is replaced below, so emptying it would only cost time, and its masking with it.
-    tools.img("commit", "-q", "-d", *MODIFYING, "-f", "qcow2", layer_name(child.id))
-    fsync(folder.file(parent.id))
+    if child.held_bytes:
+        # -d: the upper file is replaced below, so emptying it would only cost time, and its masking with it.
+        tools.img("commit", "-q", "-d", *MODIFYING, "-f", "qcow2", layer_name(child.id))
+        fsync(folder.file(parent.id))
     os.rename(folder.file(parent.id), folder.file(child.id))
     fsync(folder.path)
     folder.tidy()
@@ -58,7 +61,7 @@ def _commit(folder: DriveFolder, parent: Layer, child: Layer, tools: Tools) -> N
 
 def _lift(folder: DriveFolder, parent: Layer, child: Layer, tools: Tools) -> None:
     name = layer_name(child.id)
-    if copies := _copies(tools, name):
+    if parent.held_bytes and (copies := _copies(tools, name)):
         script = "\n".join([*copies, "flush", ""]).encode()
         tools.io("-C", *MODIFYING, "-f", "qcow2", name, script=script)
         if _copies(tools, name):

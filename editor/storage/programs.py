@@ -193,7 +193,8 @@ def _explain(said: str, status: int, state: str, detail: str) -> StorageError:
     def tells(*codes: int) -> bool:
         return any(os.strerror(code) in said for code in codes)
 
-    if tells(errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or status == -signal.SIGXFSZ:
+    too_large = "image size is too large" in said  # how qemu-img create puts a file size limit (EFBIG)
+    if tells(errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or status == -signal.SIGXFSZ or too_large:
         what, then = "The storage pool is full.", "Free some space in the pool, then try again."
     elif tells(errno.EROFS, errno.EACCES, errno.EPERM):
         what = "The storage pool cannot be written to."

@@ -28,7 +28,7 @@ from editor.storage.content import held_blocks, window
 from editor.storage.layers import DriveFolder, Layer, checked, fsync, layer_name, parents, read_layer
 from editor.storage.locks import DriveLocks
 from editor.storage.merge import Tools, merge
-from editor.storage.programs import UNCHANGED, Stopped, Tool, explained, missing_sentence, run
+from editor.storage.programs import UNCHANGED, Damaged, Stopped, Tool, explained, missing_sentence, run
 from editor.storage.tree import Unlink, children, next_step
 
 UNCONFIRMED = "The drive was switched, but the disk did not confirm it; repeating this is safe."
@@ -176,6 +176,8 @@ class Qcow2Storage(StorageDriver):
             fsync(folder.path)  # we may have been killed between the switch and this
             return
         existing = folder.layer_ids()
+        if folder.head() not in existing:
+            raise Damaged("head points at a missing layer")
         if onto not in existing or folder.is_merging(onto):
             raise StorageError(
                 f"That snapshot does not exist in the storage pool any more. {UNCHANGED} Choose another snapshot.",

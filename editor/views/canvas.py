@@ -14,7 +14,6 @@ from editor.rules import Refused
 from editor.views.page import Request, is_partial, last_event_id, member_context, visible
 from editor.views.scene import count, draw, draw_cards, draw_wiring
 
-
 MAX_CARDS = 200
 """So many cards are drawn again in one answer."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from editor.models import MB, Drive, DriveArray
@@ -35,11 +36,13 @@ class Row:
 
 @require_GET
 def overview(request: HttpRequest, pk: int) -> HttpResponse:
+    now = timezone.now()
     array = _visible_array(request, pk)
     drives = _drives(array)
     context = {
         "head": head(array, "Overview"),
         "array": array,
+        "now": now.isoformat(),
         "rows": [_row(array, drive) for drive in drives],
         "size_each": size(array.size_mb * MB).split(),
         "written": size_of(
@@ -54,10 +57,12 @@ def overview(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_GET
 def drives(request: HttpRequest, pk: int) -> HttpResponse:
+    now = timezone.now()
     array = _visible_array(request, pk)
     context = {
         "head": head(array, "Drives"),
         "array": array,
+        "now": now.isoformat(),
         "rows": [_row(array, drive) for drive in _drives(array)],
     }
     return render_panel(request, "editor/drive_array.html", array.infrastructure, context, selected=array.topic)

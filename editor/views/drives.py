@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
 from editor.actions import demand_operator, dismiss_trouble
@@ -40,6 +41,7 @@ class Trouble:
 
 @require_GET
 def overview(request: HttpRequest, pk: int) -> HttpResponse:
+    now = timezone.now()
     drive = visible_drive(request, pk)
     context = {
         "head": head(drive, "Overview"),
@@ -48,6 +50,7 @@ def overview(request: HttpRequest, pk: int) -> HttpResponse:
         "written": size_of(drive.used_bytes, drive.size_bytes),
         "slots": SLOTS,
         "trouble": trouble_of(drive),
+        "now": now.isoformat(),
     }
     infrastructure = drive.drive_array.infrastructure
     return render_panel(request, "editor/drive.html", infrastructure, context, selected=drive.drive_array.topic)

@@ -93,6 +93,7 @@ def visible_array(request: HttpRequest, pk: int) -> InstanceArray:
 def head(array: InstanceArray, current: str) -> Head:
     """Answers the head of an InstanceArray's panel."""
     kind = array.server_type
+    connected = array.interfaces.filter(network__isnull=False).count()
     return Head(
         infrastructure=array.infrastructure,
         icon="server",
@@ -102,7 +103,7 @@ def head(array: InstanceArray, current: str) -> Head:
         tabs=(
             Tab("Overview", reverse("instance_array", args=[array.pk])),
             Tab("Instances", reverse("instance_array_instances", args=[array.pk]), str(array.count)),
-            Tab("Networks", reverse("instance_array_networks", args=[array.pk]), str(array.interfaces.count())),
+            Tab("Networks", reverse("instance_array_networks", args=[array.pk]), str(connected)),
             Tab("Activity", reverse("instance_array_activity", args=[array.pk])),
         ),
     )
@@ -198,9 +199,7 @@ def _instances(
     return _panel(request, array, "Instances", context, status=status)
 
 
-def _confirm(
-    request: HttpRequest, array: InstanceArray, command: PowerCommand, chosen: list[Instance]
-) -> HttpResponse:
+def _confirm(request: HttpRequest, array: InstanceArray, command: PowerCommand, chosen: list[Instance]) -> HttpResponse:
     """Answers the dialog, or the page of the same form, that names every server and what becomes of it."""
     now = timezone.now()
     reasons = {one.pk: why_not(command, one) for one in chosen}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple
 
 from django.urls import reverse
@@ -32,8 +33,19 @@ SHOWN_ORDER = (Power.ON, Power.POWERING_ON, Power.SHUTTING_DOWN, Power.OFF, Powe
 MAX_ID_DIGITS = 18
 """Longer numbers are no ids, and some databases raise on them."""
 
-Bay = tuple[str, str, str, str, str, str, str, str]
-"""See the template tag `bays`."""
+
+
+class Bay(NamedTuple):
+    """One server or drive in a card. Bays of the same `twin` belong together; `says` is its tip and its name."""
+
+    url: str
+    number: int
+    says: str
+    twin: str
+    power: str = ""
+    snapshots: int | None = None
+    held: bool = False
+    draft: bool = False
 
 
 @dataclass
@@ -257,7 +269,7 @@ def _drives(infrastructure: Infrastructure, *, of: list[DriveArray] | None = Non
     """Answers the drives of each array, by number; of some arrays only, if named."""
     found = Drive.objects.filter(drive_array__infrastructure=infrastructure)
     rows: dict[int, list[DriveRow]] = defaultdict(list)
-    for array, *plain, owner, on, server, power, command in (
+    for array, pk, number, snapshots, used, size_mb, hold, owner, on, server, power, command in (
         (found if of is None else found.filter(drive_array__in=of))
         .order_by("number")
         .values_list(
@@ -279,7 +291,7 @@ def _drives(infrastructure: Infrastructure, *, of: list[DriveArray] | None = Non
         if owner:
             shown = shown_power(power, command) if server else Power.OFF
             whose = f"{owner}-{on} is {'in an unknown state' if shown == Power.UNKNOWN else shown.label.lower()}."
-        rows[array].append(DriveRow(*plain, whose=whose))
+        rows[array].append(DriveRow(pk, number, snapshots, used, size_mb, hold, whose))
     return rows
 
 
@@ -293,9 +305,9 @@ def _network_node(network: Network) -> Node:
         y=network.y,
         width=canvas.PLATE_W,
         height=canvas.PLATE_H,
-        url=network.get_absolute_url(),
-        card_url=reverse("network_card", args=[network.pk]),
-        move_url=reverse("network_move", args=[network.pk]),
+        url=_address("network", network.pk),
+        card_url=_address("network_card", network.pk),
+        move_url=_address("network_move", network.pk),
         spec=network.addresses,
         net=network.kind,
     )
@@ -303,7 +315,7 @@ def _network_node(network: Network) -> Node:
 
 def _instance_array_node(array: InstanceArray, rows: list[InstanceRow], *, with_bays: bool) -> Node:
     kind = array.server_type
-    url = reverse("instance_array_instances", args=[array.pk])
+    url = _address("instance_array_instances", array.pk)
     node = Node(
         topic=array.topic,
         kind="instance_array",
@@ -313,9 +325,9 @@ def _instance_array_node(array: InstanceArray, rows: list[InstanceRow], *, with_
         y=array.y,
         width=canvas.CARD_W,
         height=canvas.card_height(array.count),
-        url=array.get_absolute_url(),
-        card_url=reverse("instance_array_card", args=[array.pk]),
-        move_url=reverse("instance_array_move", args=[array.pk]),
+        url=_address("instance_array", array.pk),
+        card_url=_address("instance_array_card", array.pk),
+        move_url=_address("instance_array_move", array.pk),
         spec=f"{array.count} × {kind.label} · {kind.cores} cores · {kind.ram_gb} GB",
         count=array.count,
         draft=not array.is_deployed,
@@ -324,15 +336,13 @@ def _instance_array_node(array: InstanceArray, rows: list[InstanceRow], *, with_
     if with_bays:
         shown_rows, node.more = _shown(rows)
         node.bays = [
-            (
+            Bay(
                 url,
-                "",
-                POWER_WORD[shown],
-                str(number),
+                number,
                 f"{array.label}-{number}, {shown.label.lower()}",
                 f"{array.topic}:{number}",
-                "",
-                "",
+                power=POWER_WORD[shown],
+                draft=node.draft,
             )
             for number, shown in shown_rows
         ]
@@ -352,9 +362,9 @@ def _drive_array_node(array: DriveArray, rows: list[DriveRow], *, with_bays: boo
         y=array.y,
         width=canvas.CARD_W,
         height=canvas.card_height(array.count),
-        url=array.get_absolute_url(),
-        card_url=reverse("drive_array_card", args=[array.pk]),
-        move_url=reverse("drive_array_move", args=[array.pk]),
+        url=_address("drive_array", array.pk),
+        card_url=_address("drive_array_card", array.pk),
+        move_url=_address("drive_array_move", array.pk),
         spec=f"{array.count} × {each} · {array.storage_type}",
         count=array.count,
         attached_to=str(array.instance_array) if array.instance_array else "",
@@ -367,24 +377,36 @@ def _drive_array_node(array: DriveArray, rows: list[DriveRow], *, with_bays: boo
     if with_bays:
         shown_rows, node.more = _shown(rows)
         twin = f"instance-array-{array.instance_array_id}" if array.instance_array_id else array.topic
-        # Reversing one pattern for thousands of drives costs more than drawing them.
-        pattern = reverse("snapshots:list", args=[0]).replace("/0/", "/{}/")
         node.bays = [
-            (
-                pattern.format(pk),
-                "drive",
-                "",
-                str(number),
-                f"{array.label}-{number}: {snapshots} of 5 snapshots, {' of '.join(words.size_of(used, size_mb * MB))}."
-                + (f" {hold}" if hold else "")
-                + (f" {whose}" if whose else ""),
-                f"{twin}:{number}",
-                str(snapshots),
-                hold,
+            Bay(
+                _address("snapshots:list", row.pk),
+                row.number,
+                _says(f"{array.label}-{row.number}", row),
+                f"{twin}:{row.number}",
+                snapshots=row.snapshots,
+                held=bool(row.hold),
+                draft=node.draft,
             )
-            for pk, number, snapshots, used, size_mb, hold, whose in shown_rows
+            for row in shown_rows
         ]
     return node
+
+
+def _says(label: str, row: DriveRow) -> str:
+    """"web-data-2: 3 of 5 snapshots, 31.1 of 40 GB. web-2 is on." """
+    used, whole = words.size_of(row.used_bytes, row.size_mb * MB)
+    pieces = [f"{label}: {row.snapshots} of 5 snapshots, {used} of {whole}.", row.hold, row.whose]
+    return " ".join(piece for piece in pieces if piece)
+
+
+@cache
+def _pattern(name: str) -> str:
+    return reverse(name, args=[0]).replace("/0/", "/{}/")
+
+
+def _address(name: str, pk: int) -> str:
+    """As reverse(), which would cost more than drawing when a page has thousands of links."""
+    return _pattern(name).format(pk)
 
 
 def _percent(part: int, whole: int) -> str:

@@ -2,15 +2,23 @@
 
 import { fit, follow, move, room, view, world } from "./canvas-view.js";
 
+const MAP_WIDTH_PX = 184;
+const INSET_PX = 3;
+
 const minimap = document.getElementById("minimap");
 
 function show() {
   const frame = minimap.querySelector("[data-view]");
   const free = room();
-  frame.setAttribute("x", -view.x / view.zoom);
-  frame.setAttribute("y", -view.y / view.zoom);
-  frame.setAttribute("width", free.width / view.zoom);
-  frame.setAttribute("height", free.height / view.zoom);
+  const all = minimap.viewBox.baseVal;
+  const edge = (all.width / MAP_WIDTH_PX) * INSET_PX;
+  const clamp = (value, from, length) => Math.min(from + length - edge, Math.max(from + edge, value));
+  const left = clamp(-view.x / view.zoom, all.x, all.width);
+  const top = clamp(-view.y / view.zoom, all.y, all.height);
+  frame.setAttribute("x", left);
+  frame.setAttribute("y", top);
+  frame.setAttribute("width", clamp((free.width - view.x) / view.zoom, all.x, all.width) - left);
+  frame.setAttribute("height", clamp((free.height - view.y) / view.zoom, all.y, all.height) - top);
 }
 
 /** Brings the pressed place into the middle of the window. */

@@ -52,7 +52,7 @@ export function cablesOf(topic) {
       const line = stretch(points, rail ? 0 : dx, dy); // what leaves a rail keeps its place along the rail
       edge.setAttribute("d", poly(first ? line : line.toReversed()));
     }
-    for (const { joint } of joints) joint.style.translate = `${dx}px ${dy}px`;
+    for (const { joint, at } of joints) joint.setAttribute("transform", `translate(${at[0] + dx} ${at[1] + dy})`);
   };
 }
 

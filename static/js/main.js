@@ -2,8 +2,10 @@
 
 import "./clock.js";
 import "./keep.js";
+import "./stale.js";
 import "./theme-choice.js";
 import "./menu.js";
+import "./select.js";
 import "./shortcuts.js";
 import "./dialog.js";
 import "./panel.js";

@@ -8,23 +8,33 @@ const title = () => document.getElementById("panel-title");
 // ── Focus ────────────────────────────────────────────────────────────────────
 
 let opener = null; // what opened the panel, to go back to when it closes
-let lost = null; // where the focus was, in case the swap takes its place away
+let lost = null; // where the focus was, in case a swap takes its place away
 
 function remember() {
   const active = document.activeElement;
-  const row = active?.closest("#panel :is(li, tr)[id]");
-  lost = row && { row, next: row.nextElementSibling, inside: active.id };
+  if (!panel()?.contains(active)) {
+    lost = null;
+    return;
+  }
+  const around = [];
+  for (let element = active; element && element !== panel(); element = element.parentElement) {
+    if (element.id) around.push(element.id);
+  }
+  const row = active.closest("#panel :is(li, tr)[id]");
+  lost = { around, row, next: row?.nextElementSibling };
 }
 
-function focusable(row) {
+function firstControl(row) {
   return row?.isConnected ? row.querySelector("a[href], button, input:not([type=hidden])") : null;
 }
 
-/** After a swap that took the focused element away: the same place, the next row, else the heading. */
+/** After a swap that took the focused element away: its surroundings, the next row, else the heading. */
 function recover() {
   if (!lost || document.activeElement !== document.body) return;
-  const edit = lost.row.isConnected && lost.row.querySelector(".snap__edit, [name=note]");
-  (edit || focusable(lost.next) || title())?.focus();
+  const { around, row, next } = lost;
+  const edit = row?.isConnected && row.querySelector(".snap__edit, [name=note]");
+  const near = around.map((id) => document.getElementById(id)).find((element) => element?.matches("[tabindex], button"));
+  (edit || near || firstControl(next) || title())?.focus();
 }
 
 function focusAfterOpening(source) {

@@ -38,15 +38,14 @@ function offer(form, button, chosen) {
   if ("fixed" in button.dataset || "uiDescribedby" in button.dataset) return; // never, or not while offline
   const why = reason(chosen, button.value);
   const place = document.querySelector(`[data-why-not="${CSS.escape(button.value)}"]`);
-  const name = (button.getAttribute("aria-label") ?? button.firstElementChild?.nextSibling?.textContent ?? "").trim();
-  write(place, why && name ? `${name}: ${why}` : why);
-  if (why) {
-    button.setAttribute("aria-disabled", "true");
-    if (place) button.setAttribute("aria-describedby", place.id);
-  } else {
-    button.removeAttribute("aria-disabled");
-    if (place && button.getAttribute("aria-describedby") === place.id) button.removeAttribute("aria-describedby");
-  }
+  const name = (button.getAttribute("aria-label") ?? button.textContent).replace("…", "").trim();
+  write(place, why && `${name}: ${why}`);
+  button.dataset.uiAbout ??= button.getAttribute("aria-describedby") ?? "";
+  if (why) button.setAttribute("aria-disabled", "true");
+  else button.removeAttribute("aria-disabled");
+  const about = why && place ? place.id : button.dataset.uiAbout;
+  if (about) button.setAttribute("aria-describedby", about);
+  else button.removeAttribute("aria-describedby");
 }
 
 function draw(form) {
@@ -65,6 +64,14 @@ function draw(form) {
 function tick(form, boxes, checked) {
   for (const box of boxes) box.checked = checked;
   draw(form);
+}
+
+/** What was answered to the last command ([data-said]) stays through live updates, until there is something newer. */
+function listenAnew(forget) {
+  for (const place of document.querySelectorAll("#panel [data-said]")) {
+    place.removeAttribute("hx-morph-skip");
+    if (forget) write(place, "");
+  }
 }
 
 // ── What a person does ───────────────────────────────────────────────────────
@@ -88,8 +95,10 @@ document.addEventListener("click", (event) => {
 
 document.addEventListener("change", (event) => {
   const form = formOf(event.target);
+  const all = event.target.closest("[data-select-all]");
   if (form) draw(form);
-  else if (event.target.matches("[data-select-all]")) tick(event.target.form, boxesOf(event.target.form), event.target.checked);
+  if (all) tick(all.form, boxesOf(all.form), all.checked);
+  if (form || all) listenAnew(true);
 });
 
 // In the bar the arrow keys go from button to button, as in every toolbar.
@@ -112,6 +121,9 @@ singleKey("x", () => {
 
 const drawAll = () => forms().forEach(draw);
 
+document.addEventListener("htmx:before:swap", (event) => {
+  if (event.detail.ctx?.request.method === "POST") listenAnew(false);
+});
 document.addEventListener("htmx:after:swap", drawAll); // rows came or went, reasons are others
 addEventListener("pageshow", drawAll); // a browser may remember what was ticked
 drawAll();

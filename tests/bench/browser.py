@@ -30,7 +30,9 @@ def chromium(executable: str) -> Iterator[Browser]:
 
 def signed_in(browser: Browser, where: Installation, session: str) -> BrowserContext:
     """A window of its own, with an empty cache."""
-    context = browser.new_context(viewport={"width": SCREEN["width"], "height": SCREEN["height"]}, base_url=where.address)
+    context = browser.new_context(
+        viewport={"width": SCREEN["width"], "height": SCREEN["height"]}, base_url=where.address
+    )
     context.add_cookies([{"name": "sessionid", "value": session, "url": where.address}])
     # In a block of its own: its names are not the page's.
     context.add_init_script(f"{{{CLOCKS.read_text()}}}")

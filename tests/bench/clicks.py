@@ -87,33 +87,32 @@ def measure(page: Page, seeded: dict[str, Any], twins: Path, *, rounds: int) -> 
     found = [Waits(drive["name"]) for drive in drives]
     copies = [Twin(twins, Path(seeded["pool"]), drive) for drive in drives]
     page.goto(f"/infrastructures/{seeded['infrastructure']}/")
-    for turn in range(-WARM_UP, rounds):
+    page.get_by_role("status").get_by_text("Live").wait_for()
+    for turn in range(WARM_UP + rounds):
         for drive, waits, twin in zip(drives, found, copies, strict=True):
-            _one_round(page, drive, waits if turn >= 0 else Waits(""), twin)
+            number = len(drive["layers"]) + 1 + turn  # numbers are never used again
+            _one_round(page, drive, number, twin, waits if turn >= WARM_UP else Waits(""))
     return found
 
 
-def _one_round(page: Page, drive: dict[str, Any], waits: Waits, twin: Twin) -> None:
-    array, label = drive["label"].rpartition("-")[0], drive["label"]
+def _one_round(page: Page, drive: dict[str, Any], number: int, twin: Twin, waits: Waits) -> None:
+    """Card, drive, snapshot, revert to the one before it, close: afterwards all is as it was."""
+    array, panel = drive["label"].rpartition("-")[0], page.locator("#panel")
+    before, new, tab = len(drive["layers"]), f"#snap-{number}", f"#drive-{drive['pk']}-snapshots"
 
     watch(page, f"#panel #drive-array-{drive['array']}-panel .tabs")
-    page.locator(f"#node-drive-array-{drive['array']}").get_by_role("link", name=f"DriveArray {array}").click()
+    page.get_by_role("link", name=f"DriveArray {array}", exact=True).click()
     waits.panel.add(waited(page))
-
-    panel = page.locator("#panel")
     panel.get_by_role("link", name="Drives", exact=True).click()
-    panel.get_by_role("link", name=label).first.click()
+    panel.get_by_role("link", name=drive["label"], exact=True).click()
     panel.get_by_role("link", name="Snapshots", exact=True).click()
     button = panel.get_by_role("button", name="Create snapshot", exact=True)
     button.wait_for()
     page.wait_for_timeout(REST_MS)
 
     waits.engine_create.add(twin.snapshot())
-    base = f"#panel #drive-{drive['pk']}-snapshots"
-    known = _newest(page)
-    # No row is added twice: whatever comes is #known+1, and it is finished when it says when it was taken.
-    new = f"#snap-{known + 1}"
-    watch(page, f"{base} {new} time", "#create-button", absent=("#create-button[aria-busy]",))
+    # Finished: the row says when the snapshot was taken, and the next one can be made.
+    watch(page, f"{tab} {new} time", "#create-button", absent=("#create-button[aria-busy]",))
     button.click()
     waits.create.add(waited(page))
     page.wait_for_timeout(REST_MS)
@@ -121,17 +120,41 @@ def _one_round(page: Page, drive: dict[str, Any], waits: Waits, twin: Twin) -> N
     waits.engine_revert.add(twin.revert())
     twin.reclaim()
     watch(page, "#dialog[open] [data-first]")
-    panel.get_by_role("button", name=f"Revert to #{_newest(page) - _above_base(page)}", exact=True).click()
+    panel.get_by_role("button", name=f"Revert to #{before}", exact=True).click()
     waits.dialog.add(waited(page))
-    watch(page, f"{base} #reverted", absent=(new, "#reverting", "#dialog[open]"))
-    page.get_by_role("dialog").get_by_role("button", name="Revert and delete").click()
+    page.wait_for_timeout(REST_MS)
+    watch(page, f"{tab} #reverted", absent=(new, "#reverting", "#dialog[open]"))
+    page.get_by_role("dialog").get_by_role("button", name="Revert and delete 1 snapshot").click()
     waits.revert.add(waited(page))
     page.wait_for_timeout(REST_MS)
-    panel.get_by_role("link", name="Close panel (Esc)").click()
-    page.locator("#panel > *").first.wait_for(state="detached")
+    panel.get_by_role("link", name="Close panel (Esc)", exact=True).click()
+    panel.locator("> *").first.wait_for(state="detached")
 
 
-def _numbers(page: Page) -> list[int]:
-    """The numbers of the snapshots in the list, newest first."""
-    ids = page.eval_on_selector_all("#panel .timeline > li[id]", "rows => rows.map(row => row.id)")
-    return [int(name.removeprefix("snap-")) for name in ids if name != "snap-head"]
+def report(found: Sequence[Waits]) -> str:
+    head = (
+        "Drive",
+        "Create: engine",
+        "Create: click → finished",
+        "ratio",
+        "Revert: engine",
+        "Revert: click → reverted",
+        "ratio",
+        "Confirmation",
+        "Panel",
+    )
+    rows = [
+        (
+            one.name,
+            str(one.engine_create),
+            str(one.create),
+            ratio(one.create, one.engine_create),
+            str(one.engine_revert),
+            str(one.revert),
+            ratio(one.revert, one.engine_revert),
+            str(one.dialog),
+            str(one.panel),
+        )
+        for one in found
+    ]
+    return table(head, rows)

@@ -1,7 +1,7 @@
 """Fills an installation for the benchmark; run as a process of its own, it answers on standard output, as JSON.
 
-    python -m tests.bench.seed drives     drives of several sizes, each with two snapshots
-    python -m tests.bench.seed canvas 1000     an infrastructure with so many arrays
+- `python -m tests.bench.seed drives`: drives of several sizes, each with two snapshots
+- `python -m tests.bench.seed canvas 1000`: an infrastructure with so many arrays
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ SERVERS_PER_ARRAY = 2
 
 def main(what: str, *arguments: str) -> dict[str, Any]:
     call_command("migrate", verbosity=0)
-    owner, _ = User.objects.get_or_create(email="bench@example.org", defaults={"name": "Bench"})
-    owner.set_unusable_password()
-    owner.save()
+    # Setting a password, even none, would end the sessions that an earlier call answered.
+    owner = User.objects.filter(email="bench@example.org").first()
+    owner = owner or User.objects.create_user("bench@example.org", None, name="Bench")
     made = drives(owner) if what == "drives" else canvas(owner, int(arguments[0]))
     return made | {"session": _session(owner)}
 
@@ -69,12 +69,12 @@ def drives(owner: User) -> dict[str, Any]:
     infrastructure, networks = _infrastructure(owner, "bench-drives")
     array = _instance_array(networks, "bench", count=1)
     pool = StoragePool.objects.create(label="Bench")
-    made = []
+    made: list[tuple[str, int, Drive]] = []
     for name, size_mb, writes in DRIVES:
         drive_array = _drive_array(array, f"drive-{len(made) + 1}", size_mb=size_mb)
-        made.append((name, writes, Drive(drive_array=drive_array, number=1, pool=pool, size_mb=size_mb)))
-        made[-1][2].instance = array.instances.get()
-        made[-1][2].save()
+        instance = array.instances.get()
+        drive = Drive.objects.create(drive_array=drive_array, number=1, instance=instance, pool=pool, size_mb=size_mb)
+        made.append((name, writes, drive))
     editor_actions.tidy_up(infrastructure, by=owner)
     worker = Worker(since=timezone.now())
     worker.run_until_quiet()

@@ -39,7 +39,7 @@ class Disk:
         data = self.driver.read(self.drive, offset=0, length=length)
         assert len(data) == length
         found = [data[block * BLOCK : (block + 1) * BLOCK] for block in blocks]
-        assert [set(block) for block in found] == [{block[0]} for block in found]
+        assert [block.count(block[0]) for block in found] == [BLOCK] * len(blocks)
         return [block[0] for block in found]
 
     def mark(self) -> int:

@@ -16,8 +16,10 @@ import pytest
 from django.conf import settings as django_settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import connection
 from django.utils import timezone
 
+from editor.databases import copied_database
 from editor.models import Drive, Event, Infrastructure, Power, PowerCommand, Result, Server
 from editor.reconcile import Worker, worker_lock
 from editor.volumes import driver_of
@@ -337,19 +339,27 @@ def test_audit_finds_strange_files(db: None) -> None:
     )
 
 
-@pytest.mark.slow
-def test_worker_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
-    env = {**os.environ, "DATA_DIR": str(tmp_path / "data")}
-    env.pop("DATABASE_URL", None)
-    manage = [sys.executable, str(django_settings.BASE_DIR / "manage.py")]
-    subprocess.run([*manage, "migrate", "--verbosity=0"], env=env, check=True)
-    started = {"env": env, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+def start_worker(data_dir: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(django_settings.BASE_DIR / "manage.py"), "reconcile"],
+        env={**os.environ, "DATA_DIR": str(data_dir), "DATABASE_URL": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
-    with subprocess.Popen([*manage, "reconcile"], **started) as first:
+
+@pytest.mark.slow
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="Its workers use a database file of their own.")
+def test_worker_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    with copied_database(tmp_path) as copy:
+        copy.path.rename(tmp_path / "editor.sqlite3")
+
+    with start_worker(tmp_path) as first:
         assert first.stdout
         assert first.stderr
         assert first.stdout.readline() == "The worker runs. Stop it with Ctrl-C.\n"
-        with subprocess.Popen([*manage, "reconcile"], **started) as second:
+        with start_worker(tmp_path) as second:
             assert second.stderr
             assert "Another worker is at work. This one waits" in second.stderr.readline()
             first.send_signal(signal.SIGTERM)

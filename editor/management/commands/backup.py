@@ -19,9 +19,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path, help=f"a new file ending in {', '.join(backup.COMPRESSION)}")
 
-    def handle(self, *args: Any, file: Path, **options: Any) -> None:
+    def handle(self, *args: Any, file: Path, verbosity: int, **options: Any) -> None:
         try:
-            saved = backup.save(file.absolute())
+            saved = backup.save(file.absolute(), tell=self.stdout.write if verbosity > 1 else len)
         except BackupError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(

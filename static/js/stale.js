@@ -1,0 +1,19 @@
+// Answers may overtake each other: the answer to a POST, rendered while its work was still going on, can come after
+// the live update that shows it done. Every live fragment says when it was rendered ([data-now]); one that is older than
+// what is on the page is left out. Refusals always count: they say something that is nowhere else.
+
+const renderedAt = (element) => Date.parse(element?.dataset?.now ?? "");
+
+function place(target) {
+  return typeof target === "string" ? document.querySelector(target) : target;
+}
+
+document.addEventListener("htmx:before:swap", (event) => {
+  const { ctx, tasks } = event.detail;
+  if (ctx.response?.status !== 200) return;
+  for (const task of [...tasks]) {
+    const fresh = task.fragment.firstElementChild;
+    const shown = place(task.target);
+    if (shown && fresh?.id === shown.id && renderedAt(fresh) < renderedAt(shown)) tasks.splice(tasks.indexOf(task), 1);
+  }
+});

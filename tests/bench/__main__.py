@@ -1,0 +1,66 @@
+"""`python -m tests.bench`: prints two tables in Markdown, for README.
+
+Starts the real server twice, on ports and data folders of its own, and Chromium. Does not touch DATA_DIR.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.bench import canvas, clicks
+from tests.bench.browser import chromium, signed_in
+from tests.bench.server import installation, running, seed
+
+ARRAYS = (3, 100, 1000)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measures what a person waits for.")
+    parser.add_argument("--rounds", type=int, default=20, help="how often each is measured, default: %(default)s")
+    parser.add_argument("--seconds", type=float, default=6, help="of zooming and of panning, default: %(default)s")
+    parser.add_argument("--quick", action="store_true", help="see that it runs, in less than a minute")
+    parser.add_argument("--only", choices=("clicks", "canvas"), help="one of the two tables")
+    parser.add_argument("--folder", type=Path, help="where to keep the data; on the disk to be measured")
+    parser.add_argument("--chromium", default="/usr/bin/chromium", help="default: %(default)s")
+    chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.rounds, chosen.seconds = 2, 1.5
+    folder = Path(tempfile.mkdtemp(prefix="editor-bench-", dir=chosen.folder))
+    try:
+        with chromium(chosen.chromium) as browser:
+            head(chosen, browser.version)
+            if chosen.only != "canvas":
+                where = installation(folder / "clicks")
+                seeded = seed(where, "drives")
+                with running(where, log=folder / "clicks.log"):
+                    page = signed_in(browser, where, seeded["session"]).new_page()
+                    found = clicks.measure(page, seeded, folder / "twins", rounds=chosen.rounds)
+                    page.context.close()
+                print(f"### From the click to its result\n\n{clicks.report(found)}\n", flush=True)
+            if chosen.only != "clicks":
+                where = installation(folder / "canvas")
+                scenes = [seed(where, "canvas", str(arrays)) for arrays in ARRAYS]
+                with running(where, log=folder / "canvas.log"):
+                    drawn = canvas.measure(browser, where, scenes, rounds=chosen.rounds, seconds=chosen.seconds)
+                print(f"### The canvas\n\n{canvas.report(drawn)}\n", flush=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def head(chosen: argparse.Namespace, chromium_version: str) -> None:
+    load = os.getloadavg()[0]
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} CPUs (load {load:.1f} at the start), "
+        f"Chromium {chromium_version}, software rendering, {chosen.rounds} rounds. Milliseconds, "
+        "median / 95th percentile. Repeat with `make bench`; options: `.venv/bin/python -m tests.bench --help`.\n",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

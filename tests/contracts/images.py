@@ -1,0 +1,170 @@
+"""Looks at the files of the qcow2 engine from outside, and breaks off its verbs at any point."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from editor.storage import programs
+from editor.storage.qcow2 import Qcow2Storage
+
+from .storage import BLOCK, DRIVE, Disk
+
+Popen = subprocess.Popen
+CHANGES = ("mkdir", "rename", "replace", "rmdir", "symlink", "unlink")
+
+Marks = Mapping[int, int]
+"""Block to the byte value it is full of."""
+
+TRUTH: dict[int, Marks] = {
+    1: {0: 1, 1: 1, 2: 0, 3: 0},
+    2: {0: 2, 1: 1, 2: 2, 3: 0},
+    3: {0: 3, 1: 1, 2: 2, 3: 0},
+}
+"""What the layers of `prepared` read as; 3 is the head."""
+
+
+def prepared(pool: Path) -> Qcow2Storage:
+    """A pool whose drive has two snapshots. Layer 2 holds as much as 1, and more than 3."""
+    driver = Qcow2Storage(pool)
+    disk = Disk(driver)
+    disk.put(1)
+    disk.put(1, block=1)
+    disk.snapshot()
+    disk.put(2)
+    disk.put(2, block=2)
+    disk.snapshot()
+    disk.put(3)
+    return driver
+
+
+def copied(pool: Path, to: Path) -> Path:
+    shutil.copytree(pool, to, symlinks=True)
+    return to
+
+
+def assert_layers_read(pool: Path, expected: Mapping[int, Marks]) -> None:
+    """Asks QEMU itself, in one process, what layers read as, whatever our driver thinks of them."""
+    commands: list[str] = []
+    for layer, marks in expected.items():
+        commands += ["-c", f"open -r -o driver=qcow2 layer-{layer}.qcow2"]
+        for block, mark in marks.items():
+            commands += ["-c", f"read -q -P {mark} {block * BLOCK} {BLOCK}"]
+        commands += ["-c", "close"]
+    asked = subprocess.run(
+        ["qemu-io", *commands], cwd=pool / f"drive-{DRIVE}", capture_output=True, text=True, check=False
+    )
+    assert (asked.returncode, asked.stdout, asked.stderr) == (0, "", "")
+
+
+def assert_tidy(pool: Path, layers: set[int]) -> None:
+    """Nothing but these layers is there, and no image has errors or clusters it does not use."""
+    folder = pool / f"drive-{DRIVE}"
+    names = {f"layer-{layer}.qcow2" for layer in layers}
+    assert {path.name for path in folder.iterdir()} == {"lock", "head", *names}
+    for name in names:
+        checked = subprocess.run(["qemu-img", "check", "-q", name], cwd=folder, capture_output=True, check=False)
+        assert checked.returncode == 0
+
+
+class PowerCut(BaseException):
+    """Ends a verb where a crash would: nothing handles it."""
+
+
+@dataclass
+class Effects:
+    """Counts what a verb does to the disk, and breaks it off at one of these effects.
+
+    `how`: "before" the effect, "after" it (a started program lives on, as after kill -9 of ours), or "killed" (after it,
+    and a started program dies at once too).
+    """
+
+    at: int | None = None
+    how: str = "before"
+    seen: list[str] = field(default_factory=list)
+    orphans: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    dead: bool = False
+
+    def wrap(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def effect(*arguments: Any, **options: Any) -> Any:
+            if name == "open" and not (len(arguments) > 1 and arguments[1] & os.O_CREAT):
+                return real(*arguments, **options)
+            if self.dead:
+                raise PowerCut
+            self.seen.append(_told(name, arguments))
+            stopping = len(self.seen) - 1 == self.at
+            if stopping and self.how == "before":
+                self.dead = True
+                raise PowerCut
+            result = real(*arguments, **options)
+            if stopping:
+                self.dead = True
+                if isinstance(result, Popen):
+                    self.orphans.append(result)
+                elif name == "open":
+                    os.close(result)
+                raise PowerCut
+            return result
+
+        return effect
+
+    def bury(self) -> None:
+        """Let started programs end: their standard input ends as it does when we die."""
+        for orphan in self.orphans:
+            if self.how == "killed":
+                orphan.kill()
+            for pipe in (orphan.stdin, orphan.stdout, orphan.stderr):
+                if pipe is not None:
+                    pipe.close()
+            orphan.wait()
+
+
+def _told(name: str, arguments: tuple[Any, ...]) -> str:
+    """An effect in words, such as "fsync layer-2.qcow2"."""
+    if name == "fsync":
+        return f"fsync {Path(os.readlink(f'/proc/self/fd/{arguments[0]}')).name}"
+    if name == "Popen":
+        words = [word for word in arguments[0] if word.endswith("qemu-img") or word.endswith("qemu-io")]
+        position = arguments[0].index(words[0])
+        return f"{Path(words[0]).name} {arguments[0][position + 1]}"
+    return f"{name} {Path(arguments[-1] if name in {'rename', 'replace', 'symlink'} else arguments[0]).name}"
+
+
+@contextmanager
+def effects(at: int | None = None, how: str = "before") -> Iterator[Effects]:
+    """Watches, and breaks off, what is done inside. Ends quietly when it was broken off."""
+    watch = Effects(at, how)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (*CHANGES, "fsync", "open"):
+            patch.setattr(os, name, watch.wrap(name, getattr(os, name)))
+        patch.setattr(programs.subprocess, "Popen", watch.wrap("Popen", Popen))
+        try:
+            yield watch
+        except PowerCut:
+            pass
+    watch.bury()
+
+
+def crashes(pool: Path, verb: Callable[[Qcow2Storage], object], scratch: Path) -> Iterator[Path]:
+    """For each point at which the verb can be broken off: a copy of the pool as it was left then."""
+    with effects() as whole:
+        verb(Qcow2Storage(copied(pool, scratch / "whole")))
+    count = len(whole.seen)
+    assert count > 0
+    for at in range(count):
+        starts = whole.seen[at].startswith("qemu")
+        for how in ("before", "after", "killed") if starts else ("before", "after"):
+            left = copied(pool, scratch / f"{at}-{how}")
+            with effects(at, how) as broken:
+                verb(Qcow2Storage(left))
+            assert broken.dead is True
+            yield left
+            shutil.rmtree(left)

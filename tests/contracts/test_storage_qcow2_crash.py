@@ -1,0 +1,317 @@
+"""The qcow2 engine, broken off at every point of every verb: what a fresh driver finds is whole, and can be finished."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from editor.storage import StorageError
+from editor.storage.qcow2 import Qcow2Storage
+
+from .images import TRUTH, Marks, assert_layers_read, assert_tidy, copied, crashes, effects, prepared
+from .storage import BLOCK, DRIVE, MIB, SIZE, Disk
+
+EMPTY: Marks = dict.fromkeys(range(4), 0)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pool = tmp_path_factory.mktemp("template") / "pool"
+    prepared(pool)
+    return pool
+
+
+@pytest.fixture
+def pool(template: Path, tmp_path: Path) -> Path:
+    return copied(template, tmp_path / "pool")
+
+
+def test_snapshot_is_finished_by_repeating_it(template: Path, tmp_path: Path) -> None:
+    def verb(driver: Qcow2Storage) -> None:
+        driver.snapshot(DRIVE, frozen=3, new_layer=4)
+
+    for left in crashes(template, verb, tmp_path):
+        verb(Qcow2Storage(left))
+
+        assert Qcow2Storage(left).head(DRIVE) == 4
+        assert_layers_read(left, {**TRUTH, 4: TRUTH[3]})
+        assert_tidy(left, {1, 2, 3, 4})
+
+
+def test_revert_is_finished_by_repeating_it(template: Path, tmp_path: Path) -> None:
+    def verb(driver: Qcow2Storage) -> None:
+        driver.revert(DRIVE, onto=1, new_layer=4)
+
+    for left in crashes(template, verb, tmp_path):
+        verb(Qcow2Storage(left))
+
+        assert Qcow2Storage(left).head(DRIVE) == 4
+        assert_layers_read(left, {**TRUTH, 4: TRUTH[1]})
+        assert_tidy(left, {1, 2, 3, 4})
+
+
+@pytest.mark.parametrize("verb", ["snapshot", "revert"])
+def test_unfinished_verb_is_abandoned_or_had_happened(template: Path, tmp_path: Path, verb: str) -> None:
+    def attempt(driver: Qcow2Storage) -> None:
+        if verb == "snapshot":
+            driver.snapshot(DRIVE, frozen=3, new_layer=4)
+        else:
+            driver.revert(DRIVE, onto=2, new_layer=4)
+
+    answers = []
+    for left in crashes(template, attempt, tmp_path):
+        driver = Qcow2Storage(left)
+
+        answers.append(driver.abandon(DRIVE, new_layer=4))
+
+        head, layers = (3, {1, 2, 3}) if answers[-1] else (4, {1, 2, 3, 4})
+        assert driver.head(DRIVE) == head
+        assert_layers_read(left, {**TRUTH, 4: TRUTH[3 if verb == "snapshot" else 2]} if head == 4 else TRUTH)
+        assert_tidy(left, layers)
+    # Undone up to one point, rolled forward from there on.
+    assert answers == sorted(answers, reverse=True)
+    assert set(answers) == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("keep", "program"),
+    [([2], "qemu-io -C"), ([1], "qemu-img commit")],
+    ids=["lower-into-upper", "upper-into-lower"],
+)
+def test_merge_changes_no_content_wherever_it_ends(
+    template: Path, tmp_path: Path, keep: list[int], program: str
+) -> None:
+    def verb(driver: Qcow2Storage) -> None:
+        driver.reclaim(DRIVE, keep=keep)
+
+    with effects() as whole:
+        verb(Qcow2Storage(copied(template, tmp_path / "pool")))
+    assert program in whole.seen
+    kept = {layer: TRUTH[layer] for layer in (*keep, 3)}
+    for left in crashes(template, verb, tmp_path):
+        assert_layers_read(left, kept)
+
+        verb(Qcow2Storage(left))
+
+        assert_layers_read(left, kept)
+        assert_tidy(left, set(kept))
+
+
+def test_unlinking_is_finished_by_repeating_it(template: Path, tmp_path: Path) -> None:
+    reverted = copied(template, tmp_path / "reverted")
+    Qcow2Storage(reverted).revert(DRIVE, onto=1, new_layer=4)
+
+    for left in crashes(reverted, lambda driver: driver.reclaim(DRIVE, keep=[1]), tmp_path):
+        assert_layers_read(left, {1: TRUTH[1], 4: TRUTH[1]})
+
+        assert Qcow2Storage(left).reclaim(DRIVE, keep=[1]) is True
+
+        assert_layers_read(left, {1: TRUTH[1], 4: TRUTH[1]})
+        assert_tidy(left, {1, 4})
+
+
+def test_creation_is_finished_by_repeating_it(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+
+    def verb(driver: Qcow2Storage) -> None:
+        driver.create_drive(DRIVE, layer=1, size_bytes=SIZE)
+
+    for left in crashes(empty, verb, tmp_path):
+        verb(Qcow2Storage(left))
+
+        assert_layers_read(left, {1: EMPTY})
+        assert_tidy(left, {1})
+
+
+def test_creation_with_another_size_starts_over(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for left in crashes(empty, lambda driver: driver.create_drive(DRIVE, layer=1, size_bytes=SIZE), tmp_path):
+        driver = Qcow2Storage(left)
+        if (left / f"drive-{DRIVE}" / "head").is_symlink():
+            continue
+
+        driver.create_drive(DRIVE, layer=2, size_bytes=2 * SIZE)
+
+        assert driver.read(DRIVE, offset=2 * SIZE - BLOCK, length=BLOCK) == bytes(BLOCK)
+        assert_tidy(left, {2})
+
+
+def test_deletion_is_finished_by_repeating_it_and_brings_no_bytes_back(template: Path, tmp_path: Path) -> None:
+    for left in crashes(template, lambda driver: driver.delete_drive(DRIVE), tmp_path):
+        driver = Qcow2Storage(left)
+
+        driver.delete_drive(DRIVE)
+
+        assert (driver.audit(), list(left.iterdir())) == ([], [])
+        assert Disk(driver).marks(0, 1, 2, 3) == [0, 0, 0, 0]
+
+
+def test_order_of_a_snapshot_survives_a_power_cut(pool: Path) -> None:
+    with effects() as watch:
+        Qcow2Storage(pool).snapshot(DRIVE, frozen=3, new_layer=4)
+
+    assert watch.seen == [
+        "open lock",
+        "qemu-img create",
+        "fsync new-layer-4.qcow2",
+        "rename layer-4.qcow2",
+        f"fsync drive-{DRIVE}",
+        "symlink new-head",
+        "rename head",
+        f"fsync drive-{DRIVE}",
+    ]
+
+
+def test_order_of_both_merges_survives_a_power_cut(pool: Path) -> None:
+    with effects() as watch:
+        Qcow2Storage(pool).reclaim(DRIVE, keep=[])
+
+    assert watch.seen == [
+        "open lock",
+        "open layer-2.merging",
+        f"fsync drive-{DRIVE}",
+        "qemu-img commit",
+        "fsync layer-2.qcow2",
+        "rename layer-3.qcow2",
+        f"fsync drive-{DRIVE}",
+        "unlink layer-2.merging",
+        "open layer-1.merging",
+        f"fsync drive-{DRIVE}",
+        "qemu-img map",
+        "qemu-io -C",
+        "qemu-img map",
+        "fsync layer-3.qcow2",
+        "qemu-img rebase",
+        "fsync layer-3.qcow2",
+        "unlink layer-1.qcow2",
+        "unlink layer-1.merging",
+        f"fsync drive-{DRIVE}",
+    ]
+
+
+def test_repeating_a_switch_makes_it_durable(pool: Path) -> None:
+    driver = Qcow2Storage(pool)
+    driver.snapshot(DRIVE, frozen=3, new_layer=4)
+
+    with effects() as watch:
+        driver.snapshot(DRIVE, frozen=3, new_layer=4)
+        driver.abandon(DRIVE, new_layer=4)
+
+    assert watch.seen == ["open lock", f"fsync drive-{DRIVE}"] * 2
+
+
+def test_half_merged_layer_is_given_to_nobody(pool: Path, tmp_path: Path) -> None:
+    with effects(at=4, how="before") as watch:
+        Qcow2Storage(pool).reclaim(DRIVE, keep=[1])
+    assert watch.seen[-2:] == ["qemu-img commit", "fsync layer-2.qcow2"]
+    driver = Qcow2Storage(pool)
+
+    for attempt in (
+        lambda: driver.revert(DRIVE, onto=2, new_layer=4),
+        lambda: driver.reclaim(DRIVE, keep=[1, 2]),
+    ):
+        with pytest.raises(StorageError) as refused:
+            attempt()
+        assert refused.value.permanent is True
+    driver.revert(DRIVE, onto=1, new_layer=4)
+    driver.reclaim(DRIVE, keep=[1])
+    assert_tidy(pool, {1, 4})
+
+
+@pytest.mark.parametrize("polls", [1, 2, 3, 4])
+@pytest.mark.parametrize(("lower", "upper"), [(24, 20), (20, 24)], ids=["upper-into-lower", "lower-into-upper"])
+def test_killed_writers_leave_whole_images(tmp_path: Path, lower: int, upper: int, polls: int) -> None:
+    pool = tmp_path / "pool"
+    driver = Qcow2Storage(pool)
+    disk = Disk(driver, size_bytes=64 * MIB)
+    for number, (mark, length) in enumerate([(1, lower), (2, upper)]):
+        driver.write(DRIVE, offset=number * 10 * MIB, data=bytes([mark]) * length * MIB)
+        disk.snapshot()
+    truth = {3: dict.fromkeys(range(10 * 16), 1) | dict.fromkeys(range(10 * 16, (10 + upper) * 16), 2)}
+    asked = 0
+
+    def enough() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > polls
+
+    driver.reclaim(DRIVE, keep=[2], should_stop=enough)
+
+    assert_layers_read(pool, truth)
+    assert driver.reclaim(DRIVE, keep=[2]) is True
+    assert_layers_read(pool, truth)
+    assert_tidy(pool, {2, 3})
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path)
+
+
+class Gate:
+    """A qemu-img whose `commit` says that it started, and waits until it is let go."""
+
+    def __init__(self, folder: Path) -> None:
+        self.started, self.go = folder / "started", folder / "go"
+        os.mkfifo(self.started)
+        os.mkfifo(self.go)
+        self.program = folder / "qemu-img"
+        self.program.write_text(
+            "#!/bin/sh\n"
+            f'if [ "$1" = commit ]; then echo >{self.started}; read -r _ <{self.go}; fi\n'
+            'exec qemu-img "$@"\n'
+        )
+        self.program.chmod(0o700)
+
+    def wait(self) -> None:
+        self.started.read_text()
+
+    def open(self) -> None:
+        self.go.write_text("go\n")
+
+
+def test_program_that_outlives_us_keeps_the_drive_locked(pool: Path, gate: Gate) -> None:
+    code = (
+        "import sys; from pathlib import Path; from editor.storage.qcow2 import Qcow2Storage\n"
+        f"Qcow2Storage(Path(sys.argv[1]), qemu_img=sys.argv[2]).reclaim({DRIVE}, keep=[1])"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", code, str(pool), str(gate.program)])
+    gate.wait()
+    worker.kill()
+    assert worker.wait() == -signal.SIGKILL
+
+    impatient = Qcow2Storage(pool, busy_seconds=0.02)
+    with pytest.raises(StorageError, match="busy with another operation") as busy:
+        impatient.snapshot(DRIVE, frozen=3, new_layer=4)
+
+    assert (busy.value.permanent, impatient.head(DRIVE), impatient.used_bytes(DRIVE)) == (False, 3, 5 * BLOCK)
+    gate.open()
+    driver = Qcow2Storage(pool)
+    driver.snapshot(DRIVE, frozen=3, new_layer=4)
+    assert driver.reclaim(DRIVE, keep=[1, 3]) is True
+    assert_layers_read(pool, {1: TRUTH[1], 3: TRUTH[3], 4: TRUTH[3]})
+    assert_tidy(pool, {1, 3, 4})
+
+
+def test_merge_gives_way_to_whoever_wants_the_drive(pool: Path, gate: Gate) -> None:
+    driver = Qcow2Storage(pool, qemu_img=str(gate.program))
+    answers: list[bool] = []
+    merging = threading.Thread(target=lambda: answers.append(driver.reclaim(DRIVE, keep=[1])))
+    merging.start()
+    gate.wait()
+
+    driver.snapshot(DRIVE, frozen=3, new_layer=4)
+
+    merging.join()
+    assert (answers, driver.head(DRIVE)) == ([False], 4)
+    assert Qcow2Storage(pool).reclaim(DRIVE, keep=[1, 3]) is True
+    assert_layers_read(pool, {1: TRUTH[1], 3: TRUTH[3], 4: TRUTH[3]})
+    assert_tidy(pool, {1, 3, 4})

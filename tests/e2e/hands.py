@@ -1,0 +1,319 @@
+"""Hands on the installation, in a process of their own: they make worlds and look at what is on the drives.
+
+While Playwright is open, Django refuses database work in its process. So tests ask here: one JSON object a line, in
+and out. `Hands` is the end that tests hold; run as a program, this module is the other.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.e2e.product import ROOT, Product
+
+
+@dataclass(frozen=True)
+class World:
+    """One infrastructure of a test's own: web ×n on servers, web-data ×n with real drives, in order of their numbers."""
+
+    infrastructure: int
+    label: str
+    instance_array: int
+    drive_array: int
+    instances: list[int]
+    drives: list[int]
+    snapshots: list[list[int]] = field(default_factory=list)
+    """Ids of each drive's snapshots, oldest first."""
+
+    @property
+    def canvas(self) -> str:
+        return f"/infrastructures/{self.infrastructure}/"
+
+    def drive(self, number: int, tab: str = "snapshots/") -> str:
+        """The address of a drive's tab."""
+        return f"/drives/{self.drives[number - 1]}/{tab}"
+
+    @property
+    def list_of_instances(self) -> str:
+        return f"/instance-arrays/{self.instance_array}/instances/"
+
+
+class Hands:
+    """The tests' end."""
+
+    def __init__(self, product: Product) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.e2e.hands"],
+            cwd=ROOT,
+            env=product.environment | {"DJANGO_SETTINGS_MODULE": "editor.settings"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def close(self) -> None:
+        self._process.communicate(timeout=20)
+
+    def make(self, **wishes: Any) -> World:
+        """Makes a world; see `Maker.make` for what can be wished."""
+        return World(**self._ask("make", **wishes))
+
+    def session(self, who: str) -> str:
+        """Answers the key of a session in which a person is signed in."""
+        return str(self._ask("session", who=who))
+
+    def write(self, drive: int, text: str) -> None:
+        """Puts a text at the beginning of a drive, through `manage.py drive write`."""
+        self._ask("write", drive=drive, text=text)
+
+    def text(self, drive: int) -> str:
+        """Answers the text at the beginning of a drive."""
+        return str(self._ask("text", drive=drive))
+
+    def facts(self, drive: int) -> dict[str, Any]:
+        """Answers what the rows say: hold, trouble, count, and the snapshots as [number, note, state], oldest first."""
+        facts: dict[str, Any] = self._ask("facts", drive=drive)
+        return facts
+
+    def create(self, drive: int, *, by: str, note: str = "") -> None:
+        """Somebody else takes a snapshot, on another page."""
+        self._ask("create", drive=drive, by=by, note=note)
+
+    def delete(self, snapshot: int, *, by: str) -> None:
+        """Somebody else deletes a snapshot, on another page."""
+        self._ask("delete", snapshot=snapshot, by=by)
+
+    def press_power_button(self, instance: int, state: str) -> None:
+        """Somebody stands before the machine: at once it is on or off, whatever anybody asked here."""
+        self._ask("press_power_button", instance=instance, state=state)
+
+    def finish_power_change(self, instance: int) -> None:
+        """The machine ends what it is in the middle of, without the seconds that takes. Asked too early: does nothing."""
+        self._ask("finish_power_change", instance=instance)
+
+    def let_time_limit_pass(self, instance: int) -> None:
+        """The soft shutdown of an instance was asked for its whole time limit ago."""
+        self._ask("let_time_limit_pass", instance=instance)
+
+    def silence_bmc(self, instance: int) -> None:
+        self._ask("silence_bmc", instance=instance)
+
+    def _ask(self, what: str, **words: Any) -> Any:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps({"do": what, **words}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, f"The hands ended at {what!r}; see the captured output."
+        answer = json.loads(line)
+        assert "error" not in answer, answer["error"]
+        return answer["answer"]
+
+
+# ── The other end ────────────────────────────────────────────────────────────
+
+
+class Maker:
+    """Does what tests ask for. Everything a test may do to an installation stands here."""
+
+    def __init__(self) -> None:
+        from editor.models import User
+
+        self.people = {user.email.partition("@")[0]: user for user in User.objects.all()}
+        self.people["stranger"] = User.objects.create_user("stranger@example.org", None, name="Sam Stranger")
+        self.made = 0
+
+    def make(
+        self,
+        *,
+        count: int = 2,
+        power: str = "off",
+        options: str = "",
+        snapshots: int = 0,
+        texts: list[str] | None = None,
+        attached: bool = True,
+        deployed: bool = True,
+    ) -> dict[str, Any]:
+        """`snapshots` are taken of each drive; `texts` are what was on the first drive at each of them, and after."""
+        from django.db import transaction
+
+        from editor import actions
+        from editor.models import Power
+        from tests import factories
+
+        self.made += 1
+        ana = self.people["ana"]
+        with transaction.atomic():
+            infrastructure = factories.make_infrastructure(
+                ana, f"world-{self.made}", operator=self.people["tomas"], viewer=self.people["vera"]
+            )
+            array = factories.make_instance_array(
+                infrastructure, count=count, power=Power(power), options=options if attached else ""
+            )
+            drive_array = factories.make_drive_array(
+                infrastructure,
+                instance_array=array if attached else None,
+                count=count,
+                engine="qcow2",
+                size_mb=1024,
+                made=False,
+            )
+            if not deployed:
+                type(drive_array).objects.filter(pk=drive_array.pk).update(deployed=None)
+            drives = list(drive_array.drives.select_related("pool"))
+            taken = [self._fill(drive, snapshots, texts if index == 0 else None) for index, drive in enumerate(drives)]
+            if not deployed:
+                drive_array.drives.update(head_layer=None, next_layer=1)
+        actions.tidy_up(infrastructure, by=ana)
+        return {
+            "infrastructure": infrastructure.pk,
+            "label": infrastructure.label,
+            "instance_array": array.pk,
+            "drive_array": drive_array.pk,
+            "instances": [instance.pk for instance in array.instances.order_by("number")],
+            "drives": [drive.pk for drive in drives],
+            "snapshots": taken,
+        }
+
+    def _fill(self, drive: Any, snapshots: int, texts: list[str] | None) -> list[int]:
+        """Makes the volume and its snapshots as a worker would have, before any worker can see the drive."""
+        from editor.volumes import driver_of
+        from tests import factories
+
+        driver = driver_of(drive.pool)
+        driver.create_drive(drive.pk, layer=1, size_bytes=drive.size_bytes)
+        drive.head_layer, drive.next_layer, drive.observe_due = 1, 2, True
+        drive.save()
+        taken = factories.make_snapshots(drive, snapshots, by=self.people["tomas"])
+        for index, snapshot in enumerate(taken):
+            if texts:
+                driver.write(drive.pk, offset=0, data=_sector(texts[index]))
+            driver.snapshot(drive.pk, frozen=snapshot.layer, new_layer=snapshot.new_layer)
+        if texts and len(texts) > len(taken):
+            driver.write(drive.pk, offset=0, data=_sector(texts[-1]))
+        return [snapshot.pk for snapshot in taken]
+
+    def session(self, *, who: str) -> str:
+        from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+        from django.contrib.sessions.backends.db import SessionStore
+
+        user = self.people[who]
+        session = SessionStore()
+        session[SESSION_KEY] = str(user.pk)
+        session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+        session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+        session.save()
+        return str(session.session_key)
+
+    def write(self, *, drive: int, text: str) -> None:
+        from django.core.management import call_command
+
+        call_command("drive", "write", str(drive), "--text", text.ljust(512, "."), stdout=io.StringIO())
+
+    def text(self, *, drive: int) -> str:
+        from editor.models import Drive
+        from editor.volumes import driver_of
+
+        row = Drive.objects.select_related("pool").get(pk=drive)
+        return driver_of(row.pool).read(drive, offset=0, length=512).strip(b"\0.").decode()
+
+    def facts(self, *, drive: int) -> dict[str, Any]:
+        from editor.models import Drive
+
+        row = Drive.objects.select_related("trouble").get(pk=drive)
+        return {
+            "hold": row.hold,
+            "trouble": row.trouble.text if row.trouble else "",
+            "count": row.snapshot_count,
+            "snapshots": [list(one) for one in row.snapshots.order_by("number").values_list("number", "note", "state")],
+        }
+
+    def create(self, *, drive: int, by: str, note: str) -> None:
+        from editor.models import Drive
+        from snapshots import actions
+        from snapshots.rules import deleted_next
+
+        row = Drive.objects.get(pk=drive)
+        victim = deleted_next(list(row.snapshots.all()))
+        actions.request_create(row, by=self.people[by], note=note, expect_delete=victim.pk if victim else None)
+
+    def delete(self, *, snapshot: int, by: str) -> None:
+        from snapshots import actions
+        from snapshots.models import Snapshot
+
+        actions.delete(Snapshot.objects.select_related("drive").get(pk=snapshot), by=self.people[by])
+
+    def press_power_button(self, *, instance: int, state: str) -> None:
+        from editor.power import PowerState
+        from editor.power.simulated import _Machine, _parsed
+
+        server, driver = self._machine(instance)
+        with driver._locked():
+            driver._save(_parsed(server.address), _Machine(PowerState(state)))
+
+    def finish_power_change(self, *, instance: int) -> None:
+        from editor.power.simulated import _Machine, _parsed
+
+        server, driver = self._machine(instance)
+        parsed = _parsed(server.address)
+        with driver._locked():
+            driver._save(parsed, _Machine(driver._load(parsed).state))
+
+    def let_time_limit_pass(self, *, instance: int) -> None:
+        from datetime import timedelta
+
+        from django.conf import settings
+        from django.utils import timezone
+
+        from editor.models import Server
+
+        now = timezone.now()
+        Server.objects.filter(instance=instance).update(
+            power_asked_at=now - timedelta(seconds=settings.SHUTDOWN_SECONDS),
+            power_sent_at=now,
+            power_deadline=now,
+        )
+
+    def silence_bmc(self, *, instance: int) -> None:
+        from editor.models import Server
+
+        server = Server.objects.get(instance=instance)
+        Server.objects.filter(pk=server.pk).update(address=f"{server.address}&bmc=silent")
+
+    def _machine(self, instance: int) -> tuple[Any, Any]:
+        from editor.models import Server
+        from editor.servers import driver_of
+
+        server = Server.objects.get(instance=instance)
+        return server, driver_of(server)
+
+
+def _sector(text: str) -> bytes:
+    return text.encode().ljust(512, b".")
+
+
+def main() -> None:
+    import django
+
+    # Whatever prints must not end up between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    django.setup()
+    maker = Maker()
+    for line in sys.stdin:
+        words = json.loads(line)
+        try:
+            answer = {"answer": getattr(maker, words.pop("do"))(**words)}
+        except Exception as error:  # the test shall know, whatever it was
+            answer = {"error": repr(error)}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The real product as a process: started as people start it, killed as machines kill it."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).parents[2]
+PASSWORD = "a password for tests"
+START_SECONDS = 90
+STOP_SECONDS = 20
+# What a developer may have set must not reach the product under test.
+FOREIGN = (
+    *("ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "DJANGO_SETTINGS_MODULE", "EMBEDDED_WORKER", "EVENT_DAYS"),
+    *("FORWARDED_ALLOW_IPS", "PUBLIC_URL", "SECRET_KEY", "SHUTDOWN_SECONDS"),
+)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+class Product:
+    """`manage.py serve` on a port and a folder of its own. Starting again keeps both."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = {name: value for name, value in os.environ.items() if name not in FOREIGN} | {
+            "DATA_DIR": str(folder / "data"),
+            "PORT": str(self.port),
+            "DEMO_PASSWORD": PASSWORD,
+            "PYTHONUNBUFFERED": "1",
+        }
+        self.log_file = folder / "serve.log"
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Returns once it takes requests; raises with what it said otherwise."""
+        with self.log_file.open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "serve"],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self.process.stdout
+        lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=_pass_on, args=(self.process.stdout, lines), daemon=True).start()
+        said = ""
+        try:
+            while not said.startswith("Ready"):
+                said = lines.get(timeout=START_SECONDS)
+                if not said:
+                    raise RuntimeError("it ended")
+        except (queue.Empty, RuntimeError) as error:
+            self.kill()
+            raise AssertionError(f"The product did not start: {error!r}\n{self.log_file.read_text()}") from error
+
+    def stop(self) -> None:
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"The product did not stop within {STOP_SECONDS} s.") from None
+        self.process = None
+
+    def kill(self) -> None:
+        """The process alone, in the middle of whatever it does: programs it has started live on."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait(STOP_SECONDS)
+            self.process = None
+
+    def manage(self, *words: str) -> str:
+        """Runs `manage.py` in the same installation and answers what it printed."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *words],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text() if self.log_file.exists() else ""
+
+
+def _pass_on(source: IO[str], lines: queue.Queue[str]) -> None:
+    for line in source:
+        lines.put(line)
+    lines.put("")
