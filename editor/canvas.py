@@ -339,7 +339,7 @@ def _wire_san(
             wiring.edges.append(Edge("san", ((plate.x + PLATE_W, y), (right, y)), (plate.key,)))
         start = stem[-1][0] if stem else float(plate.x)
         if left < start:
-            wiring.edges.append(Edge("san", ((start, y), (left, y)), (plate.key,)))
+            wiring.edges.append(Edge("san", ((start, y), (left, y)), (plate.key,), leaves_rail=bool(stem)))
         for tap in row:
             rails[tap.card.key] = y
             points = ((tap.x, y), (tap.x, float(tap.card.bottom)))

@@ -47,10 +47,11 @@ def opener(node: Node) -> SafeString:
 def lamps(counts: Lamps) -> SafeString:
     """How many servers are in each state; the words are visible where there is room."""
     hidden = "" if counts.in_words else ' class="vh"'
+    states = ((POWER_WORD[power], number, word) for power, number, word in counts.shown)
     return SafeString(
         "".join(
-            f'<span data-power="{POWER_WORD[power]}">{_lamp(POWER_WORD[power])}{number}<span{hidden}> {word}</span></span>'
-            for power, number, word in counts.shown
+            f'<span data-power="{state}">{_lamp(state)}{number}<span{hidden}> {word}</span></span>'
+            for state, number, word in states
         )
     )
 

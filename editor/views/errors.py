@@ -35,12 +35,23 @@ def server_error(request: HttpRequest) -> HttpResponse:
     log.error("Request %s could not be answered: %s %s", number, request.method, request.path)
     context = {"number": number, "at": timezone.now(), "path": request.path if request.method == "GET" else "/"}
     if is_partial(request):
-        # What is on the page, half-typed text included, stays.
-        response = HttpResponse(render_to_string("500.html#fragment", context), status=500)
-        response["HX-Retarget"] = "#toasts"
-        response["HX-Reswap"] = "beforeend"
-        return response
+        return _toast(HttpResponse(render_to_string("500.html#fragment", context), status=500))
     return HttpResponse(render_to_string("500.html", context), status=500)
+
+
+def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form was sent without its token: the page is older than the session, or cookies are refused."""
+    log.warning("A form was refused: %s %s: %s", request.method, request.path, reason)
+    if is_partial(request):
+        return _toast(render(request, "403_csrf.html#fragment", status=403))
+    return render(request, "403_csrf.html", status=403)
+
+
+def _toast(response: HttpResponse) -> HttpResponse:
+    """What is on the page, half-typed text included, stays."""
+    response["HX-Retarget"] = "#toasts"
+    response["HX-Reswap"] = "beforeend"
+    return response
 
 
 def _answer(request: HttpRequest, template: str, status: int) -> HttpResponse:

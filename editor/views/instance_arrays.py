@@ -188,7 +188,6 @@ def _instances(
         "array": array,
         "rows": rows_of(array, now=now, said=said),
         "now": now.isoformat(),
-        "commands": list(SWITCHES),
         "limit": limit(),
         "limit_seconds": settings.SHUTDOWN_SECONDS,
         "news": news,

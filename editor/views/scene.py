@@ -34,7 +34,6 @@ MAX_ID_DIGITS = 18
 """Longer numbers are no ids, and some databases raise on them."""
 
 
-
 class Bay(NamedTuple):
     """One server or drive in a card. Bays of the same `twin` belong together; `says` is its tip and its name."""
 
@@ -92,6 +91,18 @@ class Node:
     snapshots: str = ""
     holds: int = 0
     selected: bool = False
+
+    @property
+    def icon(self) -> str:
+        return "server" if self.kind == "instance_array" else "hard-drive"
+
+    @property
+    def port(self) -> str:
+        return f"port-{self.net}"
+
+    @property
+    def bays_name(self) -> str:
+        return f"{'Instances' if self.kind == 'instance_array' else 'Drives'} of {self.label}"
 
 
 @dataclass
@@ -250,6 +261,14 @@ class _Products:
         )
 
 
+def _power(server: int | None, power: str | None, command: str | None) -> Power:
+    """As Instance.shown_power, for rows that are not read as objects."""
+    return _shown_power(power or "", command or "") if server else Power.OFF
+
+
+_shown_power = cache(shown_power)
+
+
 def _instances(
     infrastructure: Infrastructure, *, of: list[InstanceArray] | None = None
 ) -> dict[int, list[InstanceRow]]:
@@ -261,7 +280,7 @@ def _instances(
         .order_by("number")
         .values_list("instance_array_id", "number", "server_id", "server__power", "server__power_command")
     ):
-        rows[array].append(InstanceRow(number, shown_power(power, command) if server else Power.OFF))
+        rows[array].append(InstanceRow(number, _power(server, power, command)))
     return rows
 
 
@@ -289,7 +308,7 @@ def _drives(infrastructure: Infrastructure, *, of: list[DriveArray] | None = Non
     ):
         whose = ""
         if owner:
-            shown = shown_power(power, command) if server else Power.OFF
+            shown = _power(server, power, command)
             whose = f"{owner}-{on} is {'in an unknown state' if shown == Power.UNKNOWN else shown.label.lower()}."
         rows[array].append(DriveRow(pk, number, snapshots, used, size_mb, hold, whose))
     return rows
@@ -365,7 +384,7 @@ def _drive_array_node(array: DriveArray, rows: list[DriveRow], *, with_bays: boo
         url=_address("drive_array", array.pk),
         card_url=_address("drive_array_card", array.pk),
         move_url=_address("drive_array_move", array.pk),
-        spec=f"{array.count} × {each} · {array.storage_type}",
+        spec=f"{array.count} × {each} · {array.storage_type}" + ("" if array.instance_array else " · Detached"),
         count=array.count,
         attached_to=str(array.instance_array) if array.instance_array else "",
         detached=array.instance_array is None,
@@ -393,7 +412,7 @@ def _drive_array_node(array: DriveArray, rows: list[DriveRow], *, with_bays: boo
 
 
 def _says(label: str, row: DriveRow) -> str:
-    """"web-data-2: 3 of 5 snapshots, 31.1 of 40 GB. web-2 is on." """
+    """ "web-data-2: 3 of 5 snapshots, 31.1 of 40 GB. web-2 is on." """
     used, whole = words.size_of(row.used_bytes, row.size_mb * MB)
     pieces = [f"{label}: {row.snapshots} of 5 snapshots, {used} of {whole}.", row.hold, row.whose]
     return " ".join(piece for piece in pieces if piece)

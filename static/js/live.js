@@ -53,8 +53,9 @@ function lookAt(topics) {
 }
 
 function move(times) {
-  for (const [topic, at] of Object.entries(times)) {
-    for (const time of document.querySelectorAll(`time[data-seen="${CSS.escape(topic)}"]`)) time.dateTime = at;
+  // One search of the page, not one for each of a thousand servers.
+  for (const time of document.querySelectorAll("time[data-seen]")) {
+    if (Object.hasOwn(times, time.dataset.seen)) time.dateTime = times[time.dataset.seen];
   }
 }
 

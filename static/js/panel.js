@@ -1,5 +1,7 @@
 // The panel: where the focus goes, its keys, its link to copy, and what a press on an unavailable button does.
 
+import { singleKey } from "./shortcuts.js";
+
 const SHOWN_MS = 2000;
 
 const panel = () => document.getElementById("panel");
@@ -119,7 +121,7 @@ document.addEventListener("click", async (event) => {
 
 // ── Keys ─────────────────────────────────────────────────────────────────────
 
-const typing = (element) => element.matches?.("input, textarea, select, [contenteditable]");
+const typing = (element) => element.matches?.("input:not([type=checkbox], [type=radio]), textarea, select");
 
 function stepRows(direction) {
   const rows = [...document.querySelectorAll("#panel .row-link")];
@@ -150,25 +152,15 @@ function close(target) {
   document.querySelector("#panel .panel__top a[data-close-panel]")?.click();
 }
 
-const KEYS = {
-  j: () => press("j", 1),
-  k: () => press("k", -1),
-  "[": () => stepTabs(-1),
-  "]": () => stepTabs(1),
-  // One key alone deletes nothing: at 5 of 5 a new snapshot does. Enter on the button makes it.
-  s: () => document.querySelector('#panel [data-key="s"]')?.focus(),
-};
+singleKey("j", () => press("j", 1));
+singleKey("k", () => press("k", -1));
+singleKey("[", () => stepTabs(-1));
+singleKey("]", () => stepTabs(1));
+// One key alone deletes nothing: at 5 of 5 a new snapshot does. Enter on the button makes it.
+singleKey("s", () => document.querySelector('#panel [data-key="s"]')?.focus());
 
 document.addEventListener("keydown", (event) => {
-  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  if (!title() || document.querySelector("dialog[open], [popover]:popover-open")) return;
-  if (event.key === "Escape") {
-    close(event.target);
-    return;
-  }
-  if (typing(event.target) || document.documentElement.dataset.keys === "off") return;
-  const act = KEYS[event.key.toLowerCase()];
-  if (!act) return;
-  event.preventDefault();
-  act();
+  if (event.key !== "Escape" || event.defaultPrevented || event.isComposing || !title()) return;
+  if (document.querySelector("dialog[open], [popover]:popover-open:not(.tip)")) return;
+  close(event.target);
 });

@@ -38,13 +38,14 @@ function offer(form, button, chosen) {
   if ("fixed" in button.dataset || "uiDescribedby" in button.dataset) return; // never, or not while offline
   const why = reason(chosen, button.value);
   const place = document.querySelector(`[data-why-not="${CSS.escape(button.value)}"]`);
-  const name = (button.getAttribute("aria-label") ?? button.textContent).replace("…", "").trim();
-  write(place, why && `${name}: ${why}`);
+  // Beneath a bar of several buttons the sentence says which one it is about.
+  const about = button.matches("[role=toolbar] *") && why ? `${button.textContent.trim()}: ` : "";
+  write(place, about + why);
   button.dataset.uiAbout ??= button.getAttribute("aria-describedby") ?? "";
   if (why) button.setAttribute("aria-disabled", "true");
   else button.removeAttribute("aria-disabled");
-  const about = why && place ? place.id : button.dataset.uiAbout;
-  if (about) button.setAttribute("aria-describedby", about);
+  const describedBy = why && place ? place.id : button.dataset.uiAbout;
+  if (describedBy) button.setAttribute("aria-describedby", describedBy);
   else button.removeAttribute("aria-describedby");
 }
 

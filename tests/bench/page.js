@@ -11,11 +11,15 @@ function afterFrame(callback) {
   });
 }
 
-const shown = (element) => element.checkVisibility({ opacityProperty: true, visibilityProperty: true });
-
 function isThere({ present, absent }) {
-  const found = present.map((selector) => document.querySelector(selector));
-  return found.every((element) => element && shown(element)) && !absent.some((selector) => document.querySelector(selector));
+  const missing = present.some((selector) => !document.querySelector(selector));
+  return !missing && !absent.some((selector) => document.querySelector(selector));
+}
+
+/** Whether all of it can be seen; what fades in can from its second frame on. */
+function isShown({ present }) {
+  const how = { opacityProperty: true, visibilityProperty: true };
+  return present.every((selector) => document.querySelector(selector)?.checkVisibility(how));
 }
 
 /** From the next click to the first frame with all of `present` and none of `absent`, in ms. */
@@ -27,7 +31,11 @@ function watch(wanted) {
         const look = () => {
           if (!isThere(wanted)) return;
           observer.disconnect();
-          afterFrame((at) => resolve(at - click.timeStamp));
+          afterFrame(seeWhetherShown);
+        };
+        const seeWhetherShown = (at) => {
+          if (isShown(wanted)) resolve(at - click.timeStamp);
+          else afterFrame(seeWhetherShown);
         };
         const observer = new MutationObserver(look);
         observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });

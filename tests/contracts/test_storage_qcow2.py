@@ -39,7 +39,7 @@ def test_walks_end_where_the_model_ends(tmp_path: Path) -> None:
         make = staticmethod(lambda: Qcow2Storage(tmp_path / str(next(pools))))
 
     case = Qcow2Walk.TestCase("runTest")
-    case.settings = settings(max_examples=4, stateful_step_count=12, deadline=None, database=None)
+    case.settings = settings(max_examples=3, stateful_step_count=10, deadline=None, database=None)
     case.runTest()
 
 
@@ -80,7 +80,7 @@ def assert_untouched(pool: Path) -> None:
     assert_layers_read(pool, TRUTH)
     for mark in (pool / f"drive-{DRIVE}").glob("*.merging"):
         mark.unlink()
-    assert_tidy(pool, {1, 2, 3})
+    assert_tidy(pool, {1, 2, 3}, check=True)
 
 
 def test_missing_programs_are_named_with_their_package(pool: Path) -> None:
@@ -193,32 +193,30 @@ def test_full_disk_loses_nothing(small_disk: Path, lower: int, upper: int) -> No
     for block in range(4, 4 + upper):
         disk.put(2, block=block)
     disk.snapshot()
-    disk.snapshot()
-    truth = {3: {**dict.fromkeys(range(lower), 1), **dict.fromkeys(range(4, 4 + upper), 2), 10: 0}}
-    truth[4] = truth[3]
+    truth = {2: {**dict.fromkeys(range(lower), 1), **dict.fromkeys(range(4, 4 + upper), 2), 10: 0}}
+    truth[3] = truth[2]
     ballast = small_disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        while True:
-            file.write(bytes(4096))
+    subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=4k"], capture_output=True, check=False)
+    assert shutil.disk_usage(small_disk).free == 0
 
     for attempt in (
         lambda: driver.create_drive(8, layer=1, size_bytes=SIZE),
-        lambda: driver.snapshot(DRIVE, frozen=4, new_layer=5),
-        lambda: driver.revert(DRIVE, onto=1, new_layer=5),
+        lambda: driver.snapshot(DRIVE, frozen=3, new_layer=4),
+        lambda: driver.revert(DRIVE, onto=1, new_layer=4),
         lambda: driver.write(DRIVE, offset=10 * BLOCK, data=content(3)),
-        lambda: driver.reclaim(DRIVE, keep=[3]),
+        lambda: driver.reclaim(DRIVE, keep=[2]),
     ):
         with pytest.raises(StorageError, match="The storage pool is full") as failed:
             attempt()
         assert failed.value.permanent is False
 
     assert_layers_read(pool, truth)
-    assert (driver.head(DRIVE), disk.marks(0, 4)) == (4, [1, 2])
+    assert (driver.head(DRIVE), disk.marks(0, 4)) == (3, [1, 2])
     ballast.unlink()
     driver.delete_drive(8)
-    assert driver.reclaim(DRIVE, keep=[3]) is True
+    assert driver.reclaim(DRIVE, keep=[2]) is True
     assert_layers_read(pool, truth)
-    assert_tidy(pool, {3, 4})
+    assert_tidy(pool, {2, 3}, check=True)
 
 
 def test_read_only_pool_is_said_to_be_one(small_disk: Path) -> None:

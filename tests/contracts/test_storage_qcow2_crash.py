@@ -1,4 +1,4 @@
-"""The qcow2 engine, broken off at every point of every verb: what a fresh driver finds is whole, and can be finished."""
+"""The qcow2 engine, broken off at every point of every verb: what is left is whole, and can be finished."""
 
 from __future__ import annotations
 
@@ -90,8 +90,9 @@ def test_merge_changes_no_content_wherever_it_ends(
     def verb(driver: Qcow2Storage) -> None:
         driver.reclaim(DRIVE, keep=keep)
 
+    unbroken = copied(template, tmp_path / "pool")
     with effects() as whole:
-        verb(Qcow2Storage(copied(template, tmp_path / "pool")))
+        verb(Qcow2Storage(unbroken))
     assert program in whole.seen
     kept = {layer: TRUTH[layer] for layer in (*keep, 3)}
     for left in crashes(template, verb, tmp_path):
@@ -100,7 +101,7 @@ def test_merge_changes_no_content_wherever_it_ends(
         verb(Qcow2Storage(left))
 
         assert_layers_read(left, kept)
-        assert_tidy(left, set(kept))
+        assert_tidy(left, set(kept), check=True)
 
 
 def test_unlinking_is_finished_by_repeating_it(template: Path, tmp_path: Path) -> None:
@@ -131,17 +132,17 @@ def test_creation_is_finished_by_repeating_it(tmp_path: Path) -> None:
 
 
 def test_creation_with_another_size_starts_over(tmp_path: Path) -> None:
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    for left in crashes(empty, lambda driver: driver.create_drive(DRIVE, layer=1, size_bytes=SIZE), tmp_path):
-        driver = Qcow2Storage(left)
-        if (left / f"drive-{DRIVE}" / "head").is_symlink():
-            continue
+    pool = tmp_path / "pool"
+    with effects() as whole:
+        Qcow2Storage(tmp_path / "whole").create_drive(DRIVE, layer=1, size_bytes=SIZE)
+    with effects(at=whole.seen.index("symlink new-head")):
+        Qcow2Storage(pool).create_drive(DRIVE, layer=1, size_bytes=SIZE)
+    driver = Qcow2Storage(pool)
 
-        driver.create_drive(DRIVE, layer=2, size_bytes=2 * SIZE)
+    driver.create_drive(DRIVE, layer=1, size_bytes=2 * SIZE)
 
-        assert driver.read(DRIVE, offset=2 * SIZE - BLOCK, length=BLOCK) == bytes(BLOCK)
-        assert_tidy(left, {2})
+    assert driver.read(DRIVE, offset=2 * SIZE - BLOCK, length=BLOCK) == bytes(BLOCK)
+    assert_tidy(pool, {1})
 
 
 def test_deletion_is_finished_by_repeating_it_and_brings_no_bytes_back(template: Path, tmp_path: Path) -> None:
@@ -223,10 +224,10 @@ def test_half_merged_layer_is_given_to_nobody(pool: Path, tmp_path: Path) -> Non
         assert refused.value.permanent is True
     driver.revert(DRIVE, onto=1, new_layer=4)
     driver.reclaim(DRIVE, keep=[1])
-    assert_tidy(pool, {1, 4})
+    assert_tidy(pool, {1, 4}, check=True)
 
 
-@pytest.mark.parametrize("polls", [1, 2, 3, 4])
+@pytest.mark.parametrize("polls", [2, 3])
 @pytest.mark.parametrize(("lower", "upper"), [(24, 20), (20, 24)], ids=["upper-into-lower", "lower-into-upper"])
 def test_killed_writers_leave_whole_images(tmp_path: Path, lower: int, upper: int, polls: int) -> None:
     pool = tmp_path / "pool"
@@ -248,7 +249,7 @@ def test_killed_writers_leave_whole_images(tmp_path: Path, lower: int, upper: in
     assert_layers_read(pool, truth)
     assert driver.reclaim(DRIVE, keep=[2]) is True
     assert_layers_read(pool, truth)
-    assert_tidy(pool, {2, 3})
+    assert_tidy(pool, {2, 3}, check=True)
 
 
 @pytest.fixture
@@ -298,7 +299,7 @@ def test_program_that_outlives_us_keeps_the_drive_locked(pool: Path, gate: Gate)
     driver.snapshot(DRIVE, frozen=3, new_layer=4)
     assert driver.reclaim(DRIVE, keep=[1, 3]) is True
     assert_layers_read(pool, {1: TRUTH[1], 3: TRUTH[3], 4: TRUTH[3]})
-    assert_tidy(pool, {1, 3, 4})
+    assert_tidy(pool, {1, 3, 4}, check=True)
 
 
 def test_merge_gives_way_to_whoever_wants_the_drive(pool: Path, gate: Gate) -> None:
@@ -314,4 +315,4 @@ def test_merge_gives_way_to_whoever_wants_the_drive(pool: Path, gate: Gate) -> N
     assert (answers, driver.head(DRIVE)) == ([False], 4)
     assert Qcow2Storage(pool).reclaim(DRIVE, keep=[1, 3]) is True
     assert_layers_read(pool, {1: TRUTH[1], 3: TRUTH[3], 4: TRUTH[3]})
-    assert_tidy(pool, {1, 3, 4})
+    assert_tidy(pool, {1, 3, 4}, check=True)

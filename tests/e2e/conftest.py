@@ -120,9 +120,7 @@ class People:
 
 
 @pytest.fixture
-def people(
-    browser: Browser, product: Product, hands: Hands, request: pytest.FixtureRequest
-) -> Iterator[People]:
+def people(browser: Browser, product: Product, hands: Hands, request: pytest.FixtureRequest) -> Iterator[People]:
     """Opens browsers; after the test nothing may have been complained about, on any page or in the product's log."""
     logged = len(product.log)
     people = People(browser, product, hands)

@@ -92,10 +92,6 @@ class Hands:
         """Somebody stands before the machine: at once it is on or off, whatever anybody asked here."""
         self._ask("press_power_button", instance=instance, state=state)
 
-    def finish_power_change(self, instance: int) -> None:
-        """The machine ends what it is in the middle of, without the seconds that takes. Asked too early: does nothing."""
-        self._ask("finish_power_change", instance=instance)
-
     def let_time_limit_pass(self, instance: int) -> None:
         """The soft shutdown of an instance was asked for its whole time limit ago."""
         self._ask("let_time_limit_pass", instance=instance)
@@ -255,14 +251,6 @@ class Maker:
         server, driver = self._machine(instance)
         with driver._locked():
             driver._save(_parsed(server.address), _Machine(PowerState(state)))
-
-    def finish_power_change(self, *, instance: int) -> None:
-        from editor.power.simulated import _Machine, _parsed
-
-        server, driver = self._machine(instance)
-        parsed = _parsed(server.address)
-        with driver._locked():
-            driver._save(parsed, _Machine(driver._load(parsed).state))
 
     def let_time_limit_pass(self, *, instance: int) -> None:
         from datetime import timedelta

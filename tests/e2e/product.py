@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +24,51 @@ FOREIGN = (
 )
 
 
+SHIM = """#!/bin/sh
+# In front of the real qemu-img: does what the test said in the file beside it.
+case "$(cat "{folder}/mood")" in
+  full) echo "qemu-img: No space left on device" >&2; exit 1 ;;
+  waits) : > "{folder}/waiting"; read -r _ < "{folder}/gate" ;;
+esac
+exec "{real}" "$@"
+"""
+
+
+class QemuImg:
+    """The program that makes layers, with moods: works, finds the disk full, or waits until it is let go."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        real = shutil.which("qemu-img")
+        assert real, "qemu-img is not installed: apt-get install qemu-utils"
+        program = folder / "qemu-img"
+        program.write_text(SHIM.format(folder=folder, real=real))
+        program.chmod(0o755)
+        os.mkfifo(folder / "gate")
+        self.works()
+
+    def works(self) -> None:
+        (self.folder / "mood").write_text("works")
+
+    def finds_the_disk_full(self) -> None:
+        (self.folder / "mood").write_text("full")
+
+    def waits(self) -> None:
+        (self.folder / "waiting").unlink(missing_ok=True)
+        (self.folder / "mood").write_text("waits")
+
+    @property
+    def is_waiting(self) -> bool:
+        return (self.folder / "waiting").exists()
+
+    def goes_on(self) -> None:
+        """Lets the one that waits do its work, and all later ones."""
+        self.works()
+        # Opening waits for the reader, who opens as soon as it has said that it waits.
+        (self.folder / "gate").write_text("go\n")
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
@@ -36,6 +82,7 @@ class Product:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.qemu_img = QemuImg(folder / "bin")
         self.environment = {name: value for name, value in os.environ.items() if name not in FOREIGN} | {
             "DATA_DIR": str(folder / "data"),
             "PORT": str(self.port),
@@ -51,7 +98,7 @@ class Product:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "serve"],
                 cwd=ROOT,
-                env=self.environment,
+                env=self.environment | {"PATH": f"{self.qemu_img.folder}:{self.environment['PATH']}"},
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

@@ -50,7 +50,9 @@ def test_snapshot_is_created_on_the_way_from_signing_in(people: People, hands: H
 
         create_snapshot(page)
         history_says(page, "#1")
-        expect(panel(page).get_by_text(re.compile(r"^Snapshot #1 created at .* 4 slots are still free\.$"))).to_be_visible()
+        expect(
+            panel(page).get_by_text(re.compile(r"^Snapshot #1 created at .* 4 slots are still free\.$"))
+        ).to_be_visible()
         expect(create_button(page)).to_be_focused()
 
         note_field(page).fill("before upgrade")
@@ -121,7 +123,7 @@ def test_drive_is_reverted_and_its_bytes_are_those_of_the_snapshot(
         tab(page, "Instances").click()
         select_and(page, "web-2", "Power On")
         power_is(page, "web-2", "Powering on")
-        hands.finish_power_change(world.instances[1])
+        hands.press_power_button(world.instances[1], "on")
         power_is(page, "web-2", "On")
 
     assert hands.facts(drive)["snapshots"] == [[1, "golden", "ready"]]
