@@ -319,6 +319,8 @@ if _https:
 
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000  # all 1000 instances of an array, ticked, and the fields around them
+
 # ── Headers ──────────────────────────────────────────────────────────────────
 
 # The proxy's X-Forwarded-Proto is believed by uvicorn, from FORWARDED_ALLOW_IPS only, not by a Django setting.

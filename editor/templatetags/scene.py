@@ -31,7 +31,7 @@ def frame(node: Node) -> SafeString:
         f' hx-push-url="false" hx-trigger="{topic} from:body"'
         + (' data-change="add"' if node.draft else "")
         + (" data-ui-selected" if node.selected else "")
-        + (" data-plain" if node.bays is None else "")
+        + (" data-plain" if node.bays is None and not node.net else "")
     )
 
 

@@ -8,7 +8,11 @@ const ZOOM_MIN = 0.25;
 const ZOOM_MAX = 2;
 const ZOOM_FAR = 0.6; // below it only names and states are drawn
 const ZOOM_STEP = 1.25;
+const GRID_PX = 24;
+const FIRST_X = 84;
+const FIRST_Y = 108;
 const MARGIN = { top: 68, right: 24, bottom: 24, left: 24 }; // room for the tools above
+const ROOM_MIN_PX = 160;
 const REST_MS = 160; // after the last movement everything is drawn sharply again
 
 export const stage = document.getElementById("canvas");
@@ -37,6 +41,7 @@ function draw() {
   stage.style.setProperty("--pan-x", `${view.x}px`);
   stage.style.setProperty("--pan-y", `${view.y}px`);
   stage.style.setProperty("--zoom", view.zoom);
+  stage.style.setProperty("--dots", `${GRID_PX * view.zoom * (view.zoom < 0.5 ? 2 : 1)}px`);
   const lod = view.zoom < ZOOM_FAR ? "far" : "near";
   if (stage.dataset.lod !== lod) {
     stage.dataset.lod = lod;
@@ -78,7 +83,7 @@ export function room() {
   const panel = document.getElementById("panel");
   const covered = panel?.childElementCount ? panel.getBoundingClientRect().width + 8 : 0;
   const free = width - covered;
-  return { width: free < 240 ? width : free, height };
+  return { width: free < ROOM_MIN_PX ? width : free, height };
 }
 
 export function toWorld(clientX, clientY) {
@@ -141,6 +146,14 @@ export function reveal(node) {
 
 // ── Beginning ────────────────────────────────────────────────────────────────
 
+/** A first look: everything, if it can be read then; else the upper left corner, and the minimap shows the rest. */
+function open() {
+  fit();
+  if (view.zoom >= ZOOM_FAR) return;
+  const box = everything();
+  move({ zoom: 1, x: Math.round(FIRST_X - box.x), y: Math.round(FIRST_Y - box.y) });
+}
+
 function remembered() {
   try {
     const kept = JSON.parse(sessionStorage.getItem(storageKey));
@@ -153,7 +166,7 @@ function remembered() {
 if (world) {
   const kept = remembered();
   if (kept) move(kept);
-  else fit();
+  else open();
   cancelAnimationFrame(frame);
   draw(); // now, not in the next frame: nothing may jump
   settle();

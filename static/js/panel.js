@@ -54,7 +54,8 @@ function focusAfterClosing() {
 
 document.addEventListener("htmx:before:request", (event) => {
   const { sourceElement: source, target } = event.detail.ctx;
-  if (target === panel() && !panel().contains(source)) opener = source;
+  // Back and Forward ask in the name of <body>: what had opened the panel is still what to go back to.
+  if (target === panel() && source !== document.body && !panel().contains(source)) opener = source;
 });
 
 document.addEventListener("htmx:before:swap", remember);

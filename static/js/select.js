@@ -102,6 +102,11 @@ document.addEventListener("change", (event) => {
   if (form || all) listenAnew(true);
 });
 
+// Enter in a box would press the first button of the form, and htmx sends it whatever that button is.
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && event.target.matches("[data-select] [type=checkbox]")) event.preventDefault();
+});
+
 // In the bar the arrow keys go from button to button, as in every toolbar.
 document.addEventListener("keydown", (event) => {
   const bar = event.target.closest?.("form[data-select] [role=toolbar]");

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from editor.storage import programs
 from editor.storage.qcow2 import Qcow2Storage
 
 from .storage import BLOCK, DRIVE, Disk
@@ -150,7 +149,7 @@ def effects(at: int | None = None, how: str = "before") -> Iterator[Effects]:
     with pytest.MonkeyPatch.context() as patch:
         for name in (*CHANGES, "fsync", "open"):
             patch.setattr(os, name, watch.wrap(name, getattr(os, name)))
-        patch.setattr(programs.subprocess, "Popen", watch.wrap("Popen", Popen))
+        patch.setattr(subprocess, "Popen", watch.wrap("Popen", Popen))
         with suppress(PowerCut):
             yield watch
     watch.bury()

@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import settings
 
 from editor.storage import Found, StorageDriver, StorageError
 from editor.storage.base import HASH_BLOCK_BYTES, content_hash
+from editor.storage.locks import DriveLocks
 from editor.storage.qcow2 import Qcow2Storage
 
 from .images import TRUTH, assert_layers_read, assert_tidy, prepared
@@ -38,9 +40,8 @@ def test_walks_end_where_the_model_ends(tmp_path: Path) -> None:
     class Qcow2Walk(Walk):
         make = staticmethod(lambda: Qcow2Storage(tmp_path / str(next(pools))))
 
-    case = Qcow2Walk.TestCase("runTest")
-    case.settings = settings(max_examples=3, stateful_step_count=10, deadline=None, database=None)
-    case.runTest()
+    Qcow2Walk.TestCase.settings = settings(max_examples=3, stateful_step_count=10, deadline=None, database=None)
+    Qcow2Walk.TestCase("runTest").runTest()
 
 
 def fake(folder: Path, script: str) -> str:
@@ -285,6 +286,29 @@ def test_audit_tells_what_does_not_belong(pool: Path) -> None:
         Found(None, None, frozenset(), ("deleted-3 is not a drive.",)),
     ]
     assert sorted(pool.rglob("*")) == before
+
+
+def test_threads_take_turns_on_one_drive(pool: Path) -> None:
+    driver = Qcow2Storage(pool)
+    disk = Disk(driver)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda block: disk.put(block + 1, block=block), range(8)))
+
+    assert disk.marks(*range(8)) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert driver.used_bytes(DRIVE) == 8 * BLOCK
+
+
+def test_lock_of_a_deleted_drive_is_worth_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "drive-1"
+    folder.mkdir()
+    with ThreadPoolExecutor(1) as threads:
+        with DriveLocks(10).held(folder):
+            waiting = threads.submit(DriveLocks(10).held(folder).__enter__)
+            folder.rename(tmp_path / "deleted-1")
+
+        with pytest.raises(FileNotFoundError):
+            waiting.result()
 
 
 def test_pool_is_for_its_owner_only(pool: Path) -> None:

@@ -28,7 +28,7 @@ NETWORK_LINE = "Failed to load resource: the server responded with a status of {
 AWAY = re.compile(r"WebSocket connection to .* failed|Failed to load resource: net::ERR_")
 VIOLATIONS = """document.addEventListener("securitypolicyviolation", event =>
   reportViolation(`${event.violatedDirective}: ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`))"""
-WIDTHS = {1440: 900, 768: 1024, 390: 844}
+HEIGHTS = {1440: 900, 768: 1024, 390: 844}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -86,8 +86,7 @@ class People:
         """Answers a new window of a browser of one's own, signed in as "ana", "tomas", "vera", "stranger" or nobody."""
         context = self._browser.new_context(
             base_url=self._product.url,
-            viewport={"width": width, "height": WIDTHS[width]},
-            **{"reduced_motion": "reduce", **options},
+            **{"viewport": {"width": width, "height": HEIGHTS[width]}, "reduced_motion": "reduce", **options},
         )
         self.contexts.append(context)
         context.set_default_timeout(PATIENCE_MS)
@@ -112,16 +111,17 @@ class People:
         self._expected.append(AWAY)
 
     def _hear(self, message: ConsoleMessage) -> None:
-        if message.type not in ("error", "warning"):
-            return
-        if not any(pattern.search(message.text) for pattern in self._expected):
+        if message.type == "error" and not any(pattern.search(message.text) for pattern in self._expected):
             where = message.location.get("url", "")
-            self.problems.append(f"console {message.type}: {message.text} ({where})")
+            self.problems.append(f"console: {message.text} ({where})")
 
 
 @pytest.fixture
 def people(browser: Browser, product: Product, hands: Hands, request: pytest.FixtureRequest) -> Iterator[People]:
     """Opens browsers; after the test nothing may have been complained about, on any page or in the product's log."""
+    if not product.is_running:  # the test before took it away and failed
+        product.start()
+    product.qemu_img.works()
     logged = len(product.log)
     people = People(browser, product, hands)
     yield people

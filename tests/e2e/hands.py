@@ -19,7 +19,7 @@ from tests.e2e.product import ROOT, Product
 
 @dataclass(frozen=True)
 class World:
-    """One infrastructure of a test's own: web ×n on servers, web-data ×n with real drives, in order of their numbers."""
+    """One infrastructure of a test's own: web on servers, and web-data, real drives; ids in the order of numbers."""
 
     infrastructure: int
     label: str
@@ -96,8 +96,10 @@ class Hands:
         """The soft shutdown of an instance was asked for its whole time limit ago."""
         self._ask("let_time_limit_pass", instance=instance)
 
-    def silence_bmc(self, instance: int) -> None:
-        self._ask("silence_bmc", instance=instance)
+    def demo(self) -> dict[str, int]:
+        """Answers the ids of the demo's infrastructures, arrays and drives by their paths: "atlas-prod/web-data-2"."""
+        ids: dict[str, int] = self._ask("demo")
+        return ids
 
     def _ask(self, what: str, **words: Any) -> Any:
         assert self._process.stdin
@@ -267,11 +269,18 @@ class Maker:
             power_deadline=now,
         )
 
-    def silence_bmc(self, *, instance: int) -> None:
-        from editor.models import Server
+    def demo(self) -> dict[str, int]:
+        from editor.models import DriveArray, Infrastructure, InstanceArray
 
-        server = Server.objects.get(instance=instance)
-        Server.objects.filter(pk=server.pk).update(address=f"{server.address}&bmc=silent")
+        ids = {}
+        for infrastructure in Infrastructure.objects.exclude(label__startswith="world-"):
+            ids[infrastructure.label] = infrastructure.pk
+            for model in (InstanceArray, DriveArray):
+                for array in model._default_manager.filter(infrastructure=infrastructure):
+                    ids[f"{infrastructure.label}/{array.label}"] = array.pk
+                    for drive in array.drives.all() if isinstance(array, DriveArray) else ():
+                        ids[f"{infrastructure.label}/{drive.label}"] = drive.pk
+        return ids
 
     def _machine(self, instance: int) -> tuple[Any, Any]:
         from editor.models import Server
@@ -297,7 +306,7 @@ def main() -> None:
         words = json.loads(line)
         try:
             answer = {"answer": getattr(maker, words.pop("do"))(**words)}
-        except Exception as error:  # the test shall know, whatever it was
+        except Exception as error:  # noqa: BLE001 - the test shall know, whatever it was
             answer = {"error": repr(error)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()

@@ -17,6 +17,9 @@ ROOT = Path(__file__).parents[2]
 PASSWORD = "a password for tests"
 START_SECONDS = 90
 STOP_SECONDS = 20
+STEP_SECONDS = 10
+ENDED = ""
+"""What is read after the last line."""
 # What a developer may have set must not reach the product under test.
 FOREIGN = (
     *("ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "DJANGO_SETTINGS_MODULE", "EMBEDDED_WORKER", "EVENT_DAYS"),
@@ -25,11 +28,13 @@ FOREIGN = (
 
 
 SHIM = """#!/bin/sh
-# In front of the real qemu-img: does what the test said in the file beside it.
-case "$(cat "{folder}/mood")" in
-  full) echo "qemu-img: No space left on device" >&2; exit 1 ;;
-  waits) : > "{folder}/waiting"; read -r _ < "{folder}/gate" ;;
-esac
+# In front of the real qemu-img: when a layer is to be made, does what the test said in the file beside it.
+if [ "$1" = create ]; then
+  case "$(cat "{folder}/mood")" in
+    full) echo "qemu-img: No space left on device" >&2; exit 1 ;;
+    waits) echo $$ > "{folder}/waiting"; read -r _ < "{folder}/gate" ;;
+  esac
+fi
 exec "{real}" "$@"
 """
 
@@ -38,35 +43,42 @@ class QemuImg:
     """The program that makes layers, with moods: works, finds the disk full, or waits until it is let go."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self._folder = folder
         folder.mkdir()
         real = shutil.which("qemu-img")
         assert real, "qemu-img is not installed: apt-get install qemu-utils"
         program = folder / "qemu-img"
         program.write_text(SHIM.format(folder=folder, real=real))
         program.chmod(0o755)
-        os.mkfifo(folder / "gate")
+        for name in ("waiting", "gate"):
+            os.mkfifo(folder / name)
         self.works()
 
     def works(self) -> None:
-        (self.folder / "mood").write_text("works")
+        (self._folder / "mood").write_text("works")
 
     def finds_the_disk_full(self) -> None:
-        (self.folder / "mood").write_text("full")
+        (self._folder / "mood").write_text("full")
 
     def waits(self) -> None:
-        (self.folder / "waiting").unlink(missing_ok=True)
-        (self.folder / "mood").write_text("waits")
+        (self._folder / "mood").write_text("waits")
 
-    @property
-    def is_waiting(self) -> bool:
-        return (self.folder / "waiting").exists()
+    def is_reached(self) -> int:
+        """Returns once one of them waits, with its process id; those that come later work."""
+        said: queue.Queue[str] = queue.Queue()
+        # Reading a named pipe begins when somebody writes into it.
+        threading.Thread(target=lambda: said.put((self._folder / "waiting").read_text()), daemon=True).start()
+        pid = int(said.get(timeout=STEP_SECONDS))
+        self.works()
+        return pid
 
     def goes_on(self) -> None:
-        """Lets the one that waits do its work, and all later ones."""
-        self.works()
-        # Opening waits for the reader, who opens as soon as it has said that it waits.
-        (self.folder / "gate").write_text("go\n")
+        """Lets the one that waits do its work."""
+        (self._folder / "gate").write_text("go\n")
+
+    def dies(self, pid: int) -> None:
+        """Ends the one that waits, as a machine does that loses power."""
+        os.kill(pid, signal.SIGKILL)
 
 
 def free_port() -> int:
@@ -98,7 +110,7 @@ class Product:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "serve"],
                 cwd=ROOT,
-                env=self.environment | {"PATH": f"{self.qemu_img.folder}:{self.environment['PATH']}"},
+                env=self.environment | {"PATH": f"{self.folder / 'bin'}:{self.environment['PATH']}"},
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -106,15 +118,11 @@ class Product:
         assert self.process.stdout
         lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=_pass_on, args=(self.process.stdout, lines), daemon=True).start()
-        said = ""
-        try:
-            while not said.startswith("Ready"):
-                said = lines.get(timeout=START_SECONDS)
-                if not said:
-                    raise RuntimeError("it ended")
-        except (queue.Empty, RuntimeError) as error:
-            self.kill()
-            raise AssertionError(f"The product did not start: {error!r}\n{self.log_file.read_text()}") from error
+        for said in iter(lambda: lines.get(timeout=START_SECONDS), ENDED):
+            if said.startswith("Ready"):
+                return
+        self.kill()
+        raise AssertionError(f"The product did not start.\n{self.log}")
 
     def stop(self) -> None:
         if self.process is None:
@@ -149,6 +157,10 @@ class Product:
         return done.stdout.strip()
 
     @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
     def log(self) -> str:
         return self.log_file.read_text() if self.log_file.exists() else ""
 
@@ -156,4 +168,4 @@ class Product:
 def _pass_on(source: IO[str], lines: queue.Queue[str]) -> None:
     for line in source:
         lines.put(line)
-    lines.put("")
+    lines.put(ENDED)

@@ -183,7 +183,8 @@ def test_full_drive_refuses_to_delete_another_snapshot_than_it_said(people: Peop
 
     create_snapshot(page, "Create snapshot, delete #1")
     expect(panel(page).get_by_role("alert")).to_contain_text(
-        "The list changed while you were reading: the next snapshot now deletes #2. Nothing was created yet; check again."
+        "The list changed while you were reading: the next snapshot now deletes #2. "
+        "Nothing was created yet; check again."
     )
     history_says(page, "#6", "#5", "#4", "#3", "#2")
     hands.delete(world.snapshots[0][1], by="tomas")
@@ -272,6 +273,7 @@ def test_while_a_drive_is_in_work_nothing_else_starts_on_it(people: People, hand
     is_unavailable(create_button(page), re.compile(r"web-data-1 is busy: Reverting to #1\."))
     is_unavailable(panel(page).get_by_role("button", name="Power on web-1"), re.compile("Reverting to #1"))
     is_unavailable(panel(page).get_by_role("button", name="Delete #1…"), re.compile("Reverting to #1"))
+    product.qemu_img.is_reached()
     product.qemu_img.goes_on()
 
     expect(panel(page).get_by_text("web-data-1 reverted to #1.")).to_be_visible()

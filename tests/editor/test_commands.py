@@ -349,6 +349,16 @@ def start_worker(data_dir: Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.parametrize("words", [("drive", "list"), ("reconcile", "--audit"), ("reconcile", "--once")])
+def test_new_database_is_answered_with_a_sentence(words: tuple[str, ...], db: None) -> None:
+    with connection.cursor() as cursor:
+        for table in ("editor_drive", "editor_storagepool", "editor_server"):
+            cursor.execute(f"ALTER TABLE {table} RENAME TO gone_{table}")
+
+    assert refusal(*words).startswith("The database could not be used: ")
+    assert refusal(*words).endswith(". If it is new, run: manage.py migrate")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="Its workers use a database file of their own.")
 def test_worker_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:

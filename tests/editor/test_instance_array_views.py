@@ -458,6 +458,18 @@ def test_overdue_soft_shutdown_offers_the_ways_out(world: World, clock: Clock) -
     assert "btn--warn" in response.content.decode()
 
 
+def test_confirmation_during_a_soft_shutdown_offers_to_keep_waiting(world: World, clock: Clock) -> None:  # noqa: F811
+    world.tell("soft_shutdown", 2)
+    clock.advance(132)
+
+    response = world.get(
+        "instance_array_power", world.operator, command="hard_power_off", instances=world.instance(2).pk
+    )
+
+    assert "Soft shutdown has been running for 2:12" in text_of(response)
+    assert "data-first" in button(response, "Keep waiting")
+
+
 def test_keep_waiting_starts_another_limit(world: World, clock: Clock) -> None:  # noqa: F811
     world.tell("soft_shutdown", 2)
     clock.advance(132)
@@ -519,6 +531,20 @@ def test_failure_is_told_in_its_row_until_it_is_dismissed(world: World) -> None:
 
 
 # ── Cost ─────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.django_db
+def test_a_thousand_instances_can_be_ticked_at_once(clock: Clock) -> None:  # noqa: F811
+    world = World(count=1)
+    Instance.objects.bulk_create(Instance(instance_array=world.array, number=number) for number in range(2, 1001))
+    client = Client()
+    client.force_login(world.operator)
+    data = {"command": "soft_shutdown", "instances": list(world.array.instances.values_list("pk", flat=True))}
+
+    response = client.post(world.url("instance_array_power"), data, headers=PARTIAL)
+
+    assert response.status_code == 200
+    assert response.content.decode().count("has no server yet. Deploy it first.</small>") == 999
 
 
 @pytest.mark.parametrize("name", TABS)

@@ -12,6 +12,8 @@ from pytest_django import Settings
 from editor import bell
 from editor.reconcile import AFTER_FAULT, Job, Worker, worker_lock
 
+pytestmark = pytest.mark.postgres
+
 NOW = datetime(2026, 5, 14, 14, 2, 31, tzinfo=UTC)
 WAIT_SECONDS = 10
 

@@ -16,6 +16,8 @@ from snapshots import actions
 from snapshots.models import Snapshot, State
 from tests.snapshots.conftest import World
 
+pytestmark = pytest.mark.postgres
+
 
 def failing(world: World, verb: str, sentence: str) -> None:
     """The next such verb of the engine fails."""

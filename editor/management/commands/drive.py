@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 from django.db.models import QuerySet
 
 from editor import backup, servers
 from editor.audit import path_of
+from editor.management.base import PeoplesCommand
 from editor.models import Drive, Event, Power, Result
 from editor.rules import Refused, why_not_touch_bytes
 from editor.storage import StorageDriver, StorageError
@@ -45,9 +46,8 @@ def byte(text: str) -> int:
     return value
 
 
-class Command(BaseCommand):
+class Command(PeoplesCommand):
     help = "Lists drives; reads, writes or hashes one whose server is off. A drive is named like atlas-prod/web-data-2."
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")

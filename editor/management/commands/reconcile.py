@@ -7,18 +7,18 @@ import threading
 from types import FrameType
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from editor import audit
+from editor.management.base import PeoplesCommand
 from editor.reconcile import Worker, worker_lock
 
 STOP_SECONDS = 20
 
 
-class Command(BaseCommand):
+class Command(PeoplesCommand):
     help = "Runs the worker in the foreground, until Ctrl-C or SIGTERM."
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         how = parser.add_mutually_exclusive_group()

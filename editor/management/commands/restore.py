@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from editor import restore
 from editor.databases import BackupError
+from editor.management.base import PeoplesCommand
 from editor.words import size
 
 
-class Command(BaseCommand):
+class Command(PeoplesCommand):
     help = "Restores a backup into an empty DATA_DIR, and an empty database. Everybody signs in again."
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path, help="what `manage.py backup` wrote")
