@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.db import Error as DatabaseError
@@ -26,11 +26,14 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from editor import bell
+from editor.models import Event
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
 """The longest an action waits when its bell rang in another process."""
+LOOK_ANYWAY = timedelta(seconds=2)
+"""How long the worker trusts that nothing waits when nothing happened."""
 LOCK_RETRY_SECONDS = 1.0
 AFTER_FAULT = timedelta(seconds=10)
 THREADS = 8
@@ -74,6 +77,8 @@ class Worker:
     _not_before: dict[str, datetime] = field(default_factory=dict)
     _wake: threading.Event = field(default_factory=threading.Event)
     _stopping: threading.Event = field(default_factory=threading.Event)
+    _newest: int | None = None
+    _look_again_at: datetime = datetime.min.replace(tzinfo=UTC)
     _thread: threading.Thread | None = None
     _pool: ThreadPoolExecutor | None = None
 
@@ -118,9 +123,10 @@ class Worker:
         with ThreadPoolExecutor(THREADS, thread_name_prefix="worker") as self._pool:
             try:
                 while not self._stopping.is_set() and lock.is_held():
+                    rung = self._wake.is_set()
                     self._wake.clear()
                     try:
-                        self.one_pass(timezone.now())
+                        self._look(timezone.now(), rung=rung)
                     except DatabaseError:
                         log.exception("The database did not answer the worker. It tries again in a second.")
                         connection.close()
@@ -130,6 +136,14 @@ class Worker:
                 for running in self._running.values():
                     running.stop.set()
         self._running.clear()
+
+    def _look(self, now: datetime, *, rung: bool) -> None:
+        """Does a pass if there can be something to do: a bell, an Event of another process, a pause that is over."""
+        newest = Event.objects.order_by("-pk").values_list("pk", flat=True).first()
+        if rung or newest != self._newest or now >= self._look_again_at:
+            self._newest = newest
+            self.one_pass(now)
+            self._look_again_at = min([now + LOOK_ANYWAY, *(at for at in self._not_before.values() if at > now)])
 
     def one_pass(self, now: datetime) -> int:
         """Starts every waiting job whose key is free; answers how many. Runs them in place without a pool."""

@@ -19,7 +19,7 @@ from editor.actions import power_topics
 from editor.models import Event, Instance, Power, PowerCommand, Result, Server
 from editor.reconcile import Job
 
-IDLE = timedelta(seconds=5)
+IDLE = timedelta(seconds=10)
 IN_TRANSITION = timedelta(milliseconds=400)
 AFTER_SILENCE = timedelta(seconds=10)
 LATE = timedelta(seconds=60)

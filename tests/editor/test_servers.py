@@ -90,7 +90,7 @@ def test_reset_ends_when_the_machine_is_back(rack: Rack) -> None:
     actions.reset(rack.instance, by=rack.operator)
     rack.look(0.1)
     assert rack.shown() == Power.POWERING_ON
-    rack.look(6)
+    rack.look(11)
 
     assert (rack.shown(), rack.server().power_command) == (Power.ON, "")
     assert rack.told()[-1][0] == "reset"
@@ -142,7 +142,7 @@ def test_silent_bmc_shows_unknown_with_the_reason_and_blocks(db: None, clock: Cl
     seen_at = rack.server().power_seen_at
     Server.objects.update(address=rack.server().address + "&bmc=silent")
 
-    rack.look(6)
+    rack.look(11)
 
     assert rack.shown() == Power.UNKNOWN
     assert rack.server().power_error == "The BMC of this server does not answer."
@@ -184,7 +184,7 @@ def test_command_whose_effect_nobody_can_see_is_not_called_done(rack: Rack) -> N
 def test_switch_at_the_machine_is_noticed(rack: Rack) -> None:
     servers.driver_of(rack.server()).send(rack.server().address, PowerCommand.HARD_POWER_OFF)
 
-    rack.look(6)
+    rack.look(11)
 
     assert rack.shown() == Power.OFF
     assert rack.told() == [("noticed a change of", "web-1 is off. Nobody asked here.")]
@@ -194,7 +194,7 @@ def test_reading_that_changes_nothing_writes_no_event(rack: Rack) -> None:
     before = Event.objects.count()
 
     for _ in range(5):
-        rack.look(6)
+        rack.look(11)
 
     assert Event.objects.count() == before
     assert rack.server().power_seen_at == rack.clock()
@@ -273,7 +273,7 @@ def test_same_form_asks_once(rack: Rack) -> None:
     key = uuid4()
     actions.reset(rack.instance, by=rack.operator, key=key)
     rack.look(0.1)
-    rack.look(6)
+    rack.look(11)
 
     actions.reset(rack.instance, by=rack.operator, key=key)
 
