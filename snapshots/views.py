@@ -26,8 +26,9 @@ from editor.words import ago, counted, moment, up_to
 from snapshots import actions
 from snapshots.forms import CreateForm, KeyForm, NoteForm, PowerForm, RevertForm, first_error
 from snapshots.models import Snapshot, State
+from snapshots.outcomes import last_event_of, outcome_of
 from snapshots.rules import why_not_delete, why_not_revert
-from snapshots.tab import last_event_of, outcome_of, tab_of
+from snapshots.tab import tab_of
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 POWER = {

@@ -203,6 +203,7 @@ def _confirm(request: HttpRequest, array: InstanceArray, command: PowerCommand, 
     now = timezone.now()
     reasons = {one.pk: why_not(command, one) for one in chosen}
     able = [one for one in chosen if not reasons[one.pk]]
+    left_out = [reason for reason in reasons.values() if reason]
     waiting = waiting_of(able[0], now) if len(able) == 1 else None
     whom = able[0].label if len(able) == 1 else counted(len(able), "server")
     operate = why_not_operate(role_of(_user(request), array.infrastructure_id))
@@ -212,7 +213,8 @@ def _confirm(request: HttpRequest, array: InstanceArray, command: PowerCommand, 
         "array": array,
         "command": command,
         "able": able,
-        "left_out": [reason for reason in reasons.values() if reason],
+        "left_out": left_out[:NAMED],
+        "left_out_more": len(left_out[NAMED:]),
         "refused": operate or ("" if able else next(iter(reasons.values()))),
         "title": f"{command.label} {whom if able else _names(chosen)}?",
         "button": f"{command.label} {whom}",

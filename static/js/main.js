@@ -3,6 +3,7 @@
 import "./clock.js";
 import "./keep.js";
 import "./stale.js";
+import "./unanswered.js";
 import "./theme-choice.js";
 import "./menu.js";
 import "./select.js";

@@ -1,5 +1,5 @@
-// Menus: <div class="menu" id="m" popover role="menu"> opened by <button popovertarget="m">. The browser opens and closes
-// them, also without this file; here they get their place, the keys a menu has, and peace from live updates.
+// Menus: <div class="menu" id="m" popover role="menu"> opened by <button popovertarget="m">. The browser opens and
+// closes them, also without this file; here they get their place, the keys of a menu, and peace from live updates.
 
 const GAP_PX = 6;
 const EDGE_PX = 8;

@@ -25,7 +25,8 @@ FLAGS = (
 )
 # Chromium's own words for an answer that is not a success; nothing on a page can keep it from saying so.
 NETWORK_LINE = "Failed to load resource: the server responded with a status of {status} "
-AWAY = re.compile(r"WebSocket connection to .* failed|Failed to load resource: net::ERR_")
+# What Chromium and htmx write when nobody answers.
+AWAY = re.compile(r"WebSocket connection to .* failed|Failed to load resource: net::ERR_|htmx:error: Failed to fetch")
 VIOLATIONS = """document.addEventListener("securitypolicyviolation", event =>
   reportViolation(`${event.violatedDirective}: ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`))"""
 HEIGHTS = {1440: 900, 768: 1024, 390: 844}
@@ -107,7 +108,7 @@ class People:
         self._expected.append(re.compile(re.escape(NETWORK_LINE.format(status=status))))
 
     def expect_absence(self) -> None:
-        """The test takes the product away for a while; Chromium writes a line for each attempt to reach it."""
+        """The test takes the product away for a while; each attempt to reach it leaves a line."""
         self._expected.append(AWAY)
 
     def _hear(self, message: ConsoleMessage) -> None:

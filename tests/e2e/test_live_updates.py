@@ -156,7 +156,25 @@ def test_footer_tells_the_truth_and_the_page_catches_up(people: People, hands: H
         history_says(page, "#3half of a no", "#2")
 
 
-def test_worker_of_a_page_that_was_away_shows_what_it_missed(people: People, hands: Hands) -> None:
+def test_click_that_reaches_nobody_says_so(people: People, hands: Hands, product: Product) -> None:
+    world = hands.make(count=1)
+    people.expect_absence()
+    page = people.open("ana", world.drive(1))
+    is_live(page)
+
+    product.kill()
+    create_button(page).click()
+    expect(page.get_by_text("The editor did not answer, so this may not have been done.")).to_be_visible()
+    card(page, "InstanceArray web").click()
+    expect(page.get_by_text("The editor did not answer. Try again when the page says Live.")).to_be_visible()
+    product.start()
+    is_live(page)
+    create_button(page).click()
+
+    history_says(page, "#1")
+
+
+def test_page_that_was_away_shows_what_it_missed(people: People, hands: Hands) -> None:
     """A laptop lid was closed: the sockets died without a word, and the browser tries again by itself."""
     world = hands.make(count=1, snapshots=1)
     people.expect_absence()

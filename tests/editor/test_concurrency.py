@@ -89,13 +89,14 @@ def until_waiting(number: int, futures: list[Future[str]]) -> None:
     with connection.cursor() as cursor:
         while True:
             cursor.execute(
-                "SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid)"
-                " WHERE NOT granted AND datname = current_database()"
+                "SELECT pid, wait_event_type, state, query FROM pg_stat_activity"
+                " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
             )
-            if cursor.fetchone() == (number,):
+            sessions = cursor.fetchall()
+            if sum(kind == "Lock" for _, kind, _, _ in sessions) >= number:
                 return
             assert not any(future.done() for future in futures), "A call went on although the rows are locked."
-            assert time.monotonic() < end, "The calls do not wait for the locked rows."
+            assert time.monotonic() < end, f"The calls do not wait for the locked rows: {sessions}"
 
 
 @pytest.mark.parametrize("first", ["revert", "power on"])

@@ -1,0 +1,259 @@
+"""Every screen and state of the product, and how to get there: for axe, and for looking at pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from playwright.sync_api import Page, expect
+
+from tests.e2e.hands import Hands, World
+from tests.e2e.product import Product
+from tests.e2e.steps import create_button, dialog, history, note_field, panel, power_is, revert_button, select_and
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the screens are about: the demo, and three worlds that tests may change."""
+
+    product: Product
+    hands: Hands
+    demo: dict[str, int]
+    off: World
+    """Servers are off, drives have snapshots 1 to 3."""
+    on: World
+    """Servers are on and do not obey a soft shutdown; drives are full."""
+    odd: World
+    """BMCs are silent, drives have one snapshot."""
+
+    def drive(self, label: str, tab: str = "snapshots/") -> str:
+        return f"/drives/{self.demo[f'atlas-prod/{label}']}/{tab}"
+
+    def array(self, kind: str, label: str, tab: str = "") -> str:
+        return f"/{kind}-arrays/{self.demo[f'atlas-prod/{label}']}/{tab}"
+
+
+def scene_of(product: Product, hands: Hands) -> Scene:
+    """Makes the worlds."""
+    return Scene(
+        product=product,
+        hands=hands,
+        demo=hands.demo(),
+        off=hands.make(snapshots=3, texts=["one", "two", "three", "now"]),
+        on=hands.make(power="on", options="soft=ignored", snapshots=5),
+        odd=hands.make(power="on", options="bmc=silent", snapshots=1),
+    )
+
+
+@dataclass(frozen=True)
+class Screen:
+    """One state. `show` begins at any page and ends when the state is complete."""
+
+    name: str
+    show: Callable[[Page, Scene], None]
+    who: str | None = "ana"
+    status: int = 200
+    """The status of an answer on the way, of which Chromium writes a line."""
+
+
+def at(path: str | Callable[[Scene], str], says: str) -> Callable[[Page, Scene], None]:
+    """Goes there, and waits until the page says so."""
+
+    def show(page: Page, scene: Scene) -> None:
+        page.goto(path if isinstance(path, str) else path(scene))
+        expect(page.get_by_text(says).and_(page.locator(":visible")).first).to_be_visible()
+
+    return show
+
+
+def sign_in_refused(page: Page, scene: Scene) -> None:
+    page.goto("/sign-in/")
+    page.get_by_label("Email").fill("ana@example.org")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
+def outline(page: Page, scene: Scene) -> None:
+    page.goto(f"/infrastructures/{scene.demo['atlas-prod']}/")
+    toggle = page.get_by_role("button", name="Outline")
+    if toggle.is_visible():
+        toggle.click()
+        expect(toggle).to_have_attribute("aria-pressed", "true")
+
+
+def far_away(page: Page, scene: Scene) -> None:
+    page.goto(f"/infrastructures/{scene.demo['atlas-prod']}/")
+    button = page.get_by_role("button", name="Zoom out")
+    for _ in range(6 if button.is_visible() else 0):
+        button.click()
+
+
+def account_menu(page: Page, scene: Scene) -> None:
+    page.goto(scene.off.canvas)
+    page.get_by_role("button", name=re.compile("account of")).click()
+    expect(page.get_by_role("menu", name="Account")).to_be_visible()
+
+
+def shortcuts(page: Page, scene: Scene) -> None:
+    page.goto(scene.off.canvas)
+    page.keyboard.press("?")
+    expect(dialog(page)).to_be_visible()
+
+
+def network(page: Page, scene: Scene) -> None:
+    page.goto(f"/infrastructures/{scene.demo['atlas-prod']}/")
+    page.goto(page.get_by_role("link", name=re.compile("^LAN network")).get_attribute("href") or "")
+    expect(panel(page)).to_be_visible()
+
+
+def instances_selected(page: Page, scene: Scene) -> None:
+    page.goto(scene.array("instance", "web", "instances/"))
+    panel(page).get_by_role("checkbox", name="Select web-1", exact=True).check()
+    expect(panel(page).get_by_role("toolbar", name="Actions for selected instances")).to_be_visible()
+
+
+def power_menu(page: Page, scene: Scene) -> None:
+    instances_selected(page, scene)
+    panel(page).get_by_role("button", name="More power actions").click()
+    expect(page.get_by_role("menuitem", name="Reset…")).to_be_visible()
+
+
+def hard_power_off(page: Page, scene: Scene) -> None:
+    power_menu(page, scene)
+    page.get_by_role("menuitem", name="Hard Power Off…").click()
+    expect(dialog(page)).to_be_visible()
+
+
+def shutting_down(page: Page, scene: Scene) -> None:
+    page.goto(scene.on.list_of_instances)
+    row = panel(page).get_by_role("row", name=re.compile("web-1"))
+    if row.get_by_text("On", exact=True).is_visible():
+        select_and(page, "web-1", "Soft Shutdown")
+    power_is(page, "web-1", "Shutting down")
+
+
+def overdue(page: Page, scene: Scene) -> None:
+    shutting_down(page, scene)
+    scene.hands.let_time_limit_pass(scene.on.instances[0])
+    expect(panel(page).get_by_role("heading", name="web-1 is still on after 2:00")).to_be_visible()
+
+
+def overdue_beside_the_drive(page: Page, scene: Scene) -> None:
+    overdue(page, scene)
+    page.goto(scene.on.drive(1))
+    expect(panel(page).get_by_role("heading", name="web-1 is still on after 2:00")).to_be_visible()
+
+
+def created(page: Page, scene: Scene) -> None:
+    page.goto(scene.off.drive(2))
+    note_field(page).fill("a note")
+    create_button(page, re.compile("^Create snapshot")).click()
+    expect(panel(page).get_by_text(re.compile("^Snapshot #\\d+ created at "))).to_be_visible()
+
+
+def in_work(page: Page, scene: Scene) -> None:
+    """It stays in work: the program that makes layers waits, until whoever looks lets it go on."""
+    page.goto(scene.off.drive(2))
+    scene.product.qemu_img.waits()
+    create_button(page, re.compile("^Create snapshot")).click()
+    scene.product.qemu_img.is_reached()
+    expect(panel(page).get_by_role("button", name="Creating…")).to_be_visible()
+
+
+def in_work_ends(page: Page, scene: Scene) -> None:
+    scene.product.qemu_img.goes_on()
+    page.goto(scene.off.drive(2))
+    expect(create_button(page, re.compile("^Create snapshot"))).to_be_enabled()
+
+
+def refused_by_storage(page: Page, scene: Scene) -> None:
+    page.goto(scene.off.drive(2))
+    scene.product.qemu_img.finds_the_disk_full()
+    create_button(page, re.compile("^Create snapshot")).click()
+    expect(panel(page).get_by_role("heading", name="Snapshot not created")).to_be_visible()
+    scene.product.qemu_img.works()
+
+
+def note_edited(page: Page, scene: Scene) -> None:
+    page.goto(scene.off.drive(1))
+    panel(page).get_by_role("button", name="Edit note of #2").click()
+    expect(panel(page).get_by_role("textbox", name="Note of #2")).to_be_visible()
+
+
+def revert_asked(page: Page, scene: Scene) -> None:
+    page.goto(scene.off.drive(1))
+    revert_button(page, 1).click()
+    expect(dialog(page)).to_be_visible()
+
+
+def revert_refused(page: Page, scene: Scene) -> None:
+    revert_asked(page, scene)
+    scene.hands.create(scene.off.drives[0], by="tomas", note="in between")
+    expect(history(page).filter(has_text="in between")).not_to_have_count(0)
+    dialog(page).get_by_role("button", name=re.compile("^Revert and delete")).click()
+    expect(dialog(page).get_by_role("alert")).to_be_visible()
+
+
+def delete_asked(page: Page, scene: Scene) -> None:
+    page.goto(scene.off.drive(1))
+    panel(page).get_by_role("button", name="Delete #1…").click()
+    expect(dialog(page)).to_be_visible()
+
+
+def reverted(page: Page, scene: Scene) -> None:
+    page.goto(scene.off.drive(1))
+    revert_button(page, 1).click()
+    dialog(page).get_by_role("button", name=re.compile("^Revert")).click()
+    expect(panel(page).get_by_text(re.compile("^web-data-1 reverted to #1"))).to_be_visible()
+
+
+SCREENS = [
+    Screen("sign-in", at("/sign-in/", "Infrastructure editor"), who=None),
+    Screen("sign-in-refused", sign_in_refused, who=None, status=422),
+    Screen("infrastructures", at("/infrastructures/", "atlas-prod")),
+    Screen("infrastructures-none", at("/infrastructures/", "No infrastructures yet"), who="stranger"),
+    Screen("infrastructures-no-match", at("/infrastructures/?q=nothing-like-that", "nothing-like-that")),
+    Screen("not-found", at("/infrastructures/999999/", "Nothing here"), status=404),
+    Screen("canvas", at(lambda scene: f"/infrastructures/{scene.demo['atlas-prod']}/", "analytics-data")),
+    Screen("canvas-empty", at(lambda scene: f"/infrastructures/{scene.demo['sandbox-tomas']}/", "Nothing drawn yet")),
+    Screen("canvas-viewer", at(lambda scene: scene.off.canvas, "Ask an owner"), who="vera"),
+    Screen("canvas-far", far_away),
+    Screen("outline", outline),
+    Screen("account-menu", account_menu),
+    Screen("shortcuts", shortcuts),
+    Screen("activity", at(lambda scene: f"/infrastructures/{scene.demo['atlas-prod']}/activity/", "created snapshot")),
+    Screen("network", network),
+    Screen("instance-array", at(lambda scene: scene.array("instance", "web"), "Servers and their drives")),
+    Screen("instances", at(lambda scene: scene.array("instance", "analytics", "instances/"), "analytics-12")),
+    Screen("instances-selected", instances_selected),
+    Screen("power-menu", power_menu),
+    Screen("hard-power-off", hard_power_off),
+    Screen("instances-unknown", at(lambda scene: scene.odd.list_of_instances, "Power state of web-1 is unknown")),
+    Screen("instances-viewer", at(lambda scene: scene.on.list_of_instances, "You can look"), who="vera"),
+    Screen("shutting-down", shutting_down),
+    Screen("overdue", overdue),
+    Screen("overdue-at-drive", overdue_beside_the_drive),
+    Screen("instance-networks", at(lambda scene: scene.array("instance", "web", "networks/"), "10.20.0.0/22")),
+    Screen("instance-activity", at(lambda scene: scene.array("instance", "web", "activity/"), "Activity")),
+    Screen("drive-array", at(lambda scene: scene.array("drive", "web-data"), "Attached to")),
+    Screen("drives", at(lambda scene: scene.array("drive", "web-data", "drives/"), "web-data-4")),
+    Screen("drive-array-activity", at(lambda scene: scene.array("drive", "web-data", "activity/"), "created snapshot")),
+    Screen("drive", at(lambda scene: scene.drive("web-data-2", ""), "Server")),
+    Screen("drive-activity", at(lambda scene: scene.drive("web-data-2", "activity/"), "created snapshot")),
+    Screen("snapshots-on", at(lambda scene: scene.drive("web-data-2"), "Reverting needs web-2 off")),
+    Screen("snapshots-full", at(lambda scene: scene.drive("web-data-3"), "All 5 slots are in use")),
+    Screen("snapshots-none", at(lambda scene: scene.drive("web-data-4"), "No snapshots yet")),
+    Screen("snapshots-unknown", at(lambda scene: scene.odd.drive(1), "Power state of web-1 is unknown")),
+    Screen("snapshots-viewer", at(lambda scene: scene.off.drive(1), "You can look"), who="vera"),
+    Screen("snapshots-off", at(lambda scene: scene.off.drive(1), "You can revert")),
+    Screen("note-edited", note_edited),
+    Screen("delete-asked", delete_asked),
+    Screen("revert-asked", revert_asked),
+    Screen("revert-refused", revert_refused, status=409),
+    Screen("reverted", reverted),
+    Screen("created", created),
+    Screen("in-work", in_work),
+    Screen("refused-by-storage", refused_by_storage),
+]

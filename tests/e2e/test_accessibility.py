@@ -1,0 +1,61 @@
+"""axe-core finds nothing, on any page and state, in both themes; everything is there in forced colours, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.conftest import People
+from tests.e2e.hands import Hands
+from tests.e2e.product import Product
+from tests.e2e.screens import SCREENS, Scene, Screen, in_work_ends, scene_of
+
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+RUN = "tags => axe.run({runOnly: tags, resultTypes: ['violations'], elementRef: false})"
+# Of all rules these alone look at colours; markup is the same in both themes.
+COLOURS = "() => axe.run({runOnly: {type: 'rule', values: ['color-contrast', 'link-in-text-block']}})"
+
+
+@pytest.fixture(scope="module")
+def scene(product: Product, hands: Hands) -> Iterator[Scene]:
+    yield scene_of(product, hands)
+    product.qemu_img.works()
+
+
+def violations(page: Page, script: str, argument: Any = None) -> list[str]:
+    found = page.evaluate(script, argument)["violations"]
+    return [
+        f"{one['id']}: {one['help']}: {node['target']} {node.get('failureSummary', '')} {node['html'][:160]}"
+        for one in found
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: screen.name)
+def test_screen_has_no_violation_in_either_theme(people: People, scene: Scene, screen: Screen) -> None:
+    page = people.open(screen.who, color_scheme="light")
+    if screen.status != 200:
+        people.expect_status(screen.status)
+    screen.show(page, scene)
+    page.evaluate(AXE.read_text())
+
+    found = violations(page, RUN, TAGS)
+    page.emulate_media(color_scheme="dark")
+    found += [f"dark: {one}" for one in violations(page, COLOURS)]
+
+    if screen.name == "in-work":
+        in_work_ends(page, scene)
+    assert found == []
+
+
+def test_lamps_keep_their_shapes_in_forced_colours(people: People, scene: Scene) -> None:
+    page = people.open("ana", scene.off.list_of_instances, forced_colors="active")
+
+    expect(page.get_by_text("Off", exact=True).first).to_be_visible()
+    page.evaluate(AXE.read_text())
+    assert violations(page, COLOURS) == []
