@@ -5,10 +5,13 @@ A command is sent once; whether it came true is only ever told from a reading.
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
@@ -119,11 +122,13 @@ def clock_time(duration: timedelta) -> str:
 
 
 def jobs(now: datetime, since: datetime) -> Iterator[Job]:
-    """One job for each server that an instance runs on; the worker keeps to the pauses they ask for."""
+    """One job for each server that an instance runs on, which asks for pauses, and one to write when they were seen."""
     del now, since  # a server is looked at again and again, whoever asked and when
     rows = Server.objects.filter(instance__isnull=False).values_list("pk", "power_command", "power_sent_at")
     for pk, command, sent_at in rows.order_by("pk"):
         yield Job(f"server-{pk}", _attend(pk), at_once=bool(command) and sent_at is None)
+    # After them: where jobs run one after another, it writes what they saw in the same pass.
+    yield Job("sightings", _sightings().write)
 
 
 def _attend(pk: int) -> Callable[[Callable[[], bool]], timedelta | None]:
@@ -147,27 +152,70 @@ def attend(pk: int) -> timedelta | None:
             _settle_not_sent(server, str(error), error.detail)
         else:
             _settle_sent(server)
-    reading = read(pk)
+    reading = _read(server) if step == Step.READ else read(pk)
     if reading == Power.UNKNOWN:
         return AFTER_SILENCE
-    return IN_TRANSITION if Server.objects.filter(pk=pk).exclude(power_command="").exists() else IDLE
+    return IN_TRANSITION if server.power_command and step != Step.DROP else IDLE
 
 
 def read(pk: int) -> Power:
     """Asks the BMC now, stores what it says and answers it. Unknown when it does not answer."""
-    server = Server.objects.get(pk=pk)
+    return _read(Server.objects.get(pk=pk))
+
+
+def _read(server: Server) -> Power:
+    """As `read`, of a server whose row was just read."""
     why = ""
     try:
         reading = Power(driver_of(server).read(server.address))
     except power.PowerError as error:
         reading, why = Power.UNKNOWN, str(error)
-    _settle_reading(server, reading, why, timezone.now())
+    if not server.power_command and (reading, why) == (server.power, server.power_error):
+        if reading != Power.UNKNOWN:
+            _sightings().note(server.pk, timezone.now())
+    else:
+        _settle_reading(server, reading, why, timezone.now())
     return reading
 
 
 def driver_of(server: Server) -> power.PowerDriver:
     """Answers the driver that reaches a server's BMC."""
     return power.driver_for(server.driver, folder=settings.DATA_DIR, clock=timezone.now)
+
+
+class Sightings:
+    """When servers were seen whose reading changed nothing. Written together: a thousand single writes each five
+    seconds would keep the database from everybody else. What is not written when the worker dies was seen by nobody.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at: dict[int, datetime] = {}
+
+    def note(self, server: int, at: datetime) -> None:
+        with self._lock:
+            self._at[server] = at
+
+    def write(self, should_stop: Callable[[], bool]) -> None:
+        """Writes what was noted since the last time, in one statement. The time stored is never later than the true one."""
+        del should_stop  # one statement
+        with self._lock:
+            noted, self._at = self._at, {}
+        if noted:
+            at = min(noted.values())
+            # A reading of another thread may be newer.
+            Server.objects.filter(pk__in=noted).exclude(power_seen_at__gt=at).update(power_seen_at=at)
+
+
+def _sightings() -> Sightings:
+    return _sightings_of(settings.DATA_DIR)
+
+
+@functools.cache
+def _sightings_of(folder: Path) -> Sightings:
+    """One for each installation, as drivers are."""
+    del folder
+    return Sightings()
 
 
 def _settle_sent(seen: Server) -> None:

@@ -240,29 +240,32 @@ def _atlas_staging(people: dict[str, User]) -> dict[int, tuple[Taken, ...]]:
 
 
 def _take_snapshots(people: dict[str, User], plan: dict[int, tuple[Taken, ...]]) -> None:
-    """Takes the snapshots for real, round by round, then dates them back so that there is a history to look at."""
+    """Takes the snapshots for real, in the order of their times, and dates them back: a history to look at."""
     worker = Worker(since=timezone.now())
     worker.run_until_quiet()
+    Event.objects.update(at=timezone.now() - timedelta(days=14))
     drives = Drive.objects.select_related("pool", "drive_array").in_bulk(list(plan))
-    for round_ in range(max(map(len, plan.values()))):
-        for pk, all_taken in plan.items():
-            if round_ >= len(all_taken):
-                continue
-            taken = all_taken[round_]
-            text = f"{drives[pk].label}, state {round_ + 1}: {taken.note}\n".encode()
-            data = (text * (taken.written_kb * KB // len(text) + 1))[: taken.written_kb * KB]
-            driver_of(drives[pk].pool).write(pk, offset=round_ * 4096 * KB, data=data)
-            actions.request_create(drives[pk], by=people[taken.by], note=taken.note)
+    in_order = sorted(
+        ((pk, number, taken) for pk, all_taken in plan.items() for number, taken in enumerate(all_taken)),
+        key=lambda one: -one[2].hours_ago,
+    )
+    for pk, number, taken in in_order:
+        _write(drives[pk], f"{drives[pk].label}: {taken.note}\n", megabyte=4 * number, kilobytes=taken.written_kb)
+        actions.request_create(drives[pk], by=people[taken.by], note=taken.note)
         worker.run_until_quiet()
-        for pk, all_taken in plan.items():
-            if round_ < len(all_taken):
-                _date_back(pk, all_taken[round_])
+        _date_back(pk, taken)
     for pk, all_taken in plan.items():
         if all_taken:
-            driver_of(drives[pk].pool).write(pk, offset=64 * 4096 * KB, data=b"since the last snapshot\n\n" * 4096 * 4)
+            _write(drives[pk], "since the last snapshot\n", megabyte=256, kilobytes=384)
     Drive.objects.filter(pk__in=plan).update(observe_due=True)
     worker.run_until_quiet()
-    Event.objects.filter(verb__startswith="made the volume").update(at=timezone.now() - timedelta(days=14))
+
+
+def _write(drive: Drive, text: str, *, megabyte: int, kilobytes: int) -> None:
+    """Fills so much of the drive, from there on, with a line of text."""
+    line = text.encode()
+    data = (line * (kilobytes * KB // len(line) + 1))[: kilobytes * KB]
+    driver_of(drive.pool).write(drive.pk, offset=megabyte * KB * KB, data=data)
 
 
 def _date_back(drive: int, taken: Taken) -> None:
