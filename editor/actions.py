@@ -123,9 +123,19 @@ def leave_on(instance: Instance, *, by: User) -> None:
         _record_power(fresh, server, "stopped waiting for", by=by)
 
 
-def dismiss_trouble(thing: Server | Drive) -> None:
-    """Takes a failure off the page; it stays in the activity log."""
-    type(thing).objects.filter(pk=thing.pk).update(trouble=None)
+def dismiss_trouble(thing: Instance | Drive, *, by: User) -> None:
+    """Takes a failure of an instance's server, or of a drive, off everybody's page; it stays in the activity log."""
+    if isinstance(thing, Drive):
+        infrastructure, topics = thing.drive_array.infrastructure_id, [thing.topic]
+    else:
+        infrastructure, topics = thing.instance_array.infrastructure_id, power_topics(thing)
+    with transaction.atomic():
+        demand_operator(by, infrastructure)
+        if isinstance(thing, Drive):
+            Drive.objects.filter(pk=thing.pk).update(trouble=None)
+        else:
+            Server.objects.filter(instance=thing).update(trouble=None)
+        Event.objects.record(infrastructure, by=by, result=Result.SILENT, topics=topics)
 
 
 def power_topics(instance: Instance) -> list[str]:
@@ -252,10 +262,11 @@ def tidy_up(infrastructure: Infrastructure, *, by: User) -> None:
                 for array in drive_arrays
             ],
         )
-        for model, rows in ((Network, networks), (InstanceArray, instance_arrays), (DriveArray, drive_arrays)):
-            for row in rows:
-                row.x, row.y = places[row.topic]
-            model._default_manager.bulk_update(rows, ["x", "y"], batch_size=200)  # type: ignore[arg-type]
+        for row in (*networks, *instance_arrays, *drive_arrays):
+            row.x, row.y = places[row.topic]
+        Network.objects.bulk_update(networks, ["x", "y"], batch_size=200)
+        InstanceArray.objects.bulk_update(instance_arrays, ["x", "y"], batch_size=200)
+        DriveArray.objects.bulk_update(drive_arrays, ["x", "y"], batch_size=200)
         Event.objects.record(
             infrastructure.pk,
             "tidied up",

@@ -65,6 +65,8 @@ class _Running:
     future: Future[timedelta | None]
     background: bool
     stop: threading.Event
+    wanted: bool = False
+    """Whether another job waits for the same key."""
 
 
 @dataclass
@@ -138,9 +140,10 @@ class Worker:
         self._running.clear()
 
     def _look(self, now: datetime, *, rung: bool) -> None:
-        """Does a pass if there can be something to do: a bell, an Event of another process, a pause that is over."""
+        """Does a pass if there can be something to do: a bell, an ended job, news of others, a pause that is over."""
+        ended = self._collect(now)
         newest = Event.objects.order_by("-pk").values_list("pk", flat=True).first()
-        if rung or newest != self._newest or now >= self._look_again_at:
+        if rung or ended or newest != self._newest or now >= self._look_again_at:
             self._newest = newest
             self.one_pass(now)
             self._look_again_at = min([now + LOOK_ANYWAY, *(at for at in self._not_before.values() if at > now)])
@@ -155,8 +158,10 @@ class Worker:
             step: Step = import_string(dotted)
             for job in step(now, self.since):
                 busy = self._running.get(job.key)
-                if busy and busy.background and not job.background:
-                    busy.stop.set()
+                if busy:
+                    busy.wanted = True
+                    if busy.background and not job.background:
+                        busy.stop.set()
                 if busy or job.key in seen:
                     continue
                 if not job.at_once and self._not_before.get(job.key, now) > now:
@@ -182,16 +187,24 @@ class Worker:
             self._collect(timezone.now())
             return
         running.future = self._pool.submit(_carry_out, job, stop)
-        running.future.add_done_callback(lambda _: self._wake.set())
 
-    def _collect(self, now: datetime) -> None:
-        """Takes note of the jobs that ended since the last pass."""
-        for key in [key for key, running in self._running.items() if running.future.done()]:
+        def ended(future: Future[timedelta | None]) -> None:
+            # A pass for each of a thousand servers that were just read would keep everybody else from the processor.
+            if running.wanted or not future.result():
+                self._wake.set()
+
+        running.future.add_done_callback(ended)
+
+    def _collect(self, now: datetime) -> int:
+        """Takes note of the jobs that ended since the last time; answers how many."""
+        ended = [key for key, running in self._running.items() if running.future.done()]
+        for key in ended:
             pause = self._running.pop(key).future.result()
             if pause:
                 self._not_before[key] = now + pause
             else:
                 self._not_before.pop(key, None)
+        return len(ended)
 
 
 def _carry_out(job: Job, stop: threading.Event) -> timedelta | None:

@@ -122,13 +122,14 @@ def clock_time(duration: timedelta) -> str:
 
 
 def jobs(now: datetime, since: datetime) -> Iterator[Job]:
-    """One job for each server that an instance runs on, which asks for pauses, and one to write when they were seen."""
+    """A job for each server that an instance runs on, which asks for a pause, and one to write when they were seen."""
     del now, since  # a server is looked at again and again, whoever asked and when
     rows = Server.objects.filter(instance__isnull=False).values_list("pk", "power_command", "power_sent_at")
     for pk, command, sent_at in rows.order_by("pk"):
         yield Job(f"server-{pk}", _attend(pk), at_once=bool(command) and sent_at is None)
     # After them: where jobs run one after another, it writes what they saw in the same pass.
-    yield Job("sightings", _sightings().write)
+    if (sightings := _sightings(settings.DATA_DIR)).wait():
+        yield Job("sightings", sightings.write)
 
 
 def _attend(pk: int) -> Callable[[Callable[[], bool]], timedelta | None]:
@@ -172,7 +173,7 @@ def _read(server: Server) -> Power:
         reading, why = Power.UNKNOWN, str(error)
     if not server.power_command and (reading, why) == (server.power, server.power_error):
         if reading != Power.UNKNOWN:
-            _sightings().note(server.pk, timezone.now())
+            _sightings(settings.DATA_DIR).note(server.pk, timezone.now())
     else:
         _settle_reading(server, reading, why, timezone.now())
     return reading
@@ -184,8 +185,9 @@ def driver_of(server: Server) -> power.PowerDriver:
 
 
 class Sightings:
-    """When servers were seen whose reading changed nothing. Written together: a thousand single writes each five
-    seconds would keep the database from everybody else. What is not written when the worker dies was seen by nobody.
+    """When servers were seen whose reading changed nothing.
+
+    Written together: a thousand writes of their own every five seconds would leave the database to nobody else.
     """
 
     def __init__(self) -> None:
@@ -196,9 +198,13 @@ class Sightings:
         with self._lock:
             self._at[server] = at
 
+    def wait(self) -> bool:
+        """Whether there is something to write."""
+        return bool(self._at)
+
     def write(self, should_stop: Callable[[], bool]) -> None:
-        """Writes what was noted since the last time, in one statement. The time stored is never later than the true one."""
-        del should_stop  # one statement
+        """Writes what was noted since the last time. For each server the oldest time of all: never later than true."""
+        del should_stop  # one statement takes no time worth stopping
         with self._lock:
             noted, self._at = self._at, {}
         if noted:
@@ -207,13 +213,9 @@ class Sightings:
             Server.objects.filter(pk__in=noted).exclude(power_seen_at__gt=at).update(power_seen_at=at)
 
 
-def _sightings() -> Sightings:
-    return _sightings_of(settings.DATA_DIR)
-
-
 @functools.cache
-def _sightings_of(folder: Path) -> Sightings:
-    """One for each installation, as drivers are."""
+def _sightings(folder: Path) -> Sightings:
+    """One for each data folder, as drivers are."""
     del folder
     return Sightings()
 

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
-from editor.actions import demand_operator, dismiss_trouble
+from editor.actions import dismiss_trouble
 from editor.models import Drive, User
 from editor.rules import Refused
 from editor.views.page import is_partial, render_panel, visible
@@ -62,10 +62,9 @@ def dismiss(request: HttpRequest, pk: int) -> HttpResponse:
     drive = visible_drive(request, pk)
     assert isinstance(request.user, User)
     try:
-        demand_operator(request.user, drive.drive_array.infrastructure_id)
+        dismiss_trouble(drive, by=request.user)
     except Refused as refused:
         return HttpResponse(str(refused), status=409, content_type="text/plain")
-    dismiss_trouble(drive)
     if is_partial(request):
         return HttpResponse(status=204, headers={"HX-Trigger": drive.topic})
     return redirect(drive)

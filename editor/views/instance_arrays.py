@@ -112,12 +112,6 @@ def head(array: InstanceArray, current: str) -> Head:
 # ── What is done ─────────────────────────────────────────────────────────────
 
 
-def _dismiss(instance: Instance, *, by: User) -> None:
-    actions.demand_operator(by, instance.instance_array.infrastructure_id)
-    if instance.server:
-        actions.dismiss_trouble(instance.server)
-
-
 SWITCHES: dict[str, Callable[..., None]] = {
     PowerCommand.SOFT_SHUTDOWN: actions.soft_shut_down,
     PowerCommand.POWER_ON: actions.power_on,
@@ -127,7 +121,7 @@ SWITCHES: dict[str, Callable[..., None]] = {
 ANSWERS: dict[str, Callable[..., None]] = {
     KEEP_WAITING: actions.keep_waiting,
     LEAVE_ON: actions.leave_on,
-    DISMISS: _dismiss,
+    DISMISS: actions.dismiss_trouble,
 }
 
 

@@ -11,6 +11,11 @@ const ZOOM_STEP = 1.25;
 const GRID_PX = 24;
 const FIRST_X = 84;
 const FIRST_Y = 108;
+const LETTERS = [
+  [0.35, "3.4"],
+  [0.46, "2.5"],
+  [ZOOM_FAR, "1.9"],
+];
 const MARGIN = { top: 68, right: 24, bottom: 24, left: 24 }; // room for the tools above
 const ROOM_MIN_PX = 160;
 const REST_MS = 160; // after the last movement everything is drawn sharply again
@@ -51,11 +56,13 @@ function draw() {
   for (const callback of followers) callback();
 }
 
-/** Letters that keep their size on the screen are laid out anew only when the movement has ended. */
+/** Far away, names keep about their size on the screen. In a few steps: each is a new layout of all cards. */
 function settle() {
   delete world.dataset.uiMoving;
-  if (view.zoom < ZOOM_FAR) world.style.setProperty("--letters", (1 / view.zoom).toFixed(3));
-  else world.style.removeProperty("--letters");
+  const step = LETTERS.find(([below]) => view.zoom < below);
+  const letters = step ? step[1] : "1";
+  if (letters === world.style.getPropertyValue("--letters")) return;
+  world.style.setProperty("--letters", letters);
 }
 
 function ended() {
