@@ -262,7 +262,8 @@ def tidy_up(infrastructure: Infrastructure, *, by: User) -> None:
                 for array in drive_arrays
             ],
         )
-        for row in (*networks, *instance_arrays, *drive_arrays):
+        rows: list[Network | InstanceArray | DriveArray] = [*networks, *instance_arrays, *drive_arrays]
+        for row in rows:
             row.x, row.y = places[row.topic]
         Network.objects.bulk_update(networks, ["x", "y"], batch_size=200)
         InstanceArray.objects.bulk_update(instance_arrays, ["x", "y"], batch_size=200)

@@ -20,10 +20,13 @@ from django.db.models import Max, Min
 from django.utils import timezone
 
 from editor import bell
-from editor.models import Event, Infrastructure, Membership, Server, User
+from editor.models import Event, Infrastructure, Membership, Result, Server, User
 
 POLL_SECONDS = 0.2
 """How long news of other processes may lie unread; those of this process ring the bell."""
+SILENT_SECONDS = 0.2
+"""How long a silent Event waits for one that tells how it ended: most wishes come true meanwhile, and pages look once
+instead of twice, and not while the answer to the wish itself is in work."""
 BEAT_SECONDS = 10
 """How often a page hears something, and how long one may outlive its session or membership."""
 STOP_SECONDS = 1.5
@@ -67,16 +70,21 @@ class Page:
         self._refetch = False
         self._seen: dict[str, str] = {}
         self._has_news = asyncio.Event()
+        self._has_loud_news = asyncio.Event()
 
     def tell(
         self,
         last_id: int,
         topics: Iterable[str] = (),
         *,
+        silent: bool = False,
         seen: Mapping[str, str] | None = None,
         refetch: bool = False,
     ) -> None:
-        """Has the page told these topics, and that with them it knows everything up to `last_id`."""
+        """Has the page told these topics, and that with them it knows everything up to `last_id`.
+
+        What is silent may wait for a moment.
+        """
         self._id = max(self._id, last_id)
         self._topics.update(dict.fromkeys(topics))
         self._seen.update(seen or {})
@@ -84,15 +92,21 @@ class Page:
         if self._refetch:
             self._topics.clear()
         self._has_news.set()
+        if not silent:
+            self._has_loud_news.set()
 
     def close(self, code: int) -> None:
         """Lets the page go as soon as a message in work is sent."""
         self.close_code = code
         self._has_news.set()
+        self._has_loud_news.set()
 
     async def message(self) -> dict[str, Any] | None:
         """Waits for news and answers it; null when the page is to be let go."""
         await self._has_news.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SILENT_SECONDS):
+                await self._has_loud_news.wait()
         if self.close_code is not None:
             return None
         message: dict[str, Any] = {"id": self._id}
@@ -104,6 +118,7 @@ class Page:
             message["seen"] = self._seen
         self._topics, self._seen, self._refetch = {}, {}, False
         self._has_news.clear()
+        self._has_loud_news.clear()
         return message
 
 
@@ -213,11 +228,11 @@ class Follower:
         more = True
         while more:
             rows = await self.ask(_newer_than, self._last_id)
-            for event_id, infrastructure, topics in rows:
+            for event_id, infrastructure, topics, result in rows:
                 self._last_id = event_id
                 for page in self.pages.get(infrastructure, ()):
                     if event_id > page.caught_up_to:
-                        page.tell(event_id, topics.split())
+                        page.tell(event_id, topics.split(), silent=result == Result.SILENT)
             more = len(rows) == BATCH_ROWS
 
     async def _beat(self) -> None:
@@ -288,9 +303,9 @@ def _newest_id() -> int:
     return Event.objects.aggregate(newest=Max("pk"))["newest"] or 0
 
 
-def _newer_than(event_id: int) -> list[tuple[int, int, str]]:
-    rows = Event.objects.filter(pk__gt=event_id).order_by("pk").values_list("pk", "infrastructure_id", "topics")
-    return list(rows[:BATCH_ROWS])
+def _newer_than(event_id: int) -> list[tuple[int, int, str, str]]:
+    rows = Event.objects.filter(pk__gt=event_id).order_by("pk")
+    return list(rows.values_list("pk", "infrastructure_id", "topics", "result")[:BATCH_ROWS])
 
 
 def _missed(infrastructure: int, since: int | None) -> tuple[int, list[str] | None]:

@@ -93,6 +93,11 @@ class Node:
     selected: bool = False
 
     @property
+    def name(self) -> str:
+        """What a screen reader says: "InstanceArray web"."""
+        return f"{self.type_name} {self.label}"
+
+    @property
     def icon(self) -> str:
         return "server" if self.kind == "instance_array" else "hard-drive"
 

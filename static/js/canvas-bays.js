@@ -19,7 +19,7 @@ function show(bay) {
   for (const twin of world.querySelectorAll(`[data-twin-of="${CSS.escape(bay.dataset.twinOf)}"]`)) {
     if (twin !== bay) twin.dataset.uiTwin = "";
   }
-  tip.textContent = bay.dataset.tip;
+  tip.textContent = bay.getAttribute("aria-label");
   tip.showPopover();
   const at = bay.getBoundingClientRect();
   const left = Math.min(Math.max(GAP_PX, at.left + at.width / 2 - tip.offsetWidth / 2), innerWidth - tip.offsetWidth - GAP_PX);
@@ -35,7 +35,7 @@ function hide() {
   for (const twin of world.querySelectorAll("[data-ui-twin]")) delete twin.dataset.uiTwin;
 }
 
-const bayOf = (event) => event.target.closest?.(".bay[data-tip]");
+const bayOf = (event) => event.target.closest?.(".bay[data-twin-of]");
 
 // ── Bays of large canvases ───────────────────────────────────────────────────
 

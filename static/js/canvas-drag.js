@@ -12,7 +12,7 @@ const NUDGE_MS = 400; // steps by keys are saved together
 
 const snap = (value) => Math.round(value / GRID_PX) * GRID_PX;
 const topicOf = (node) => node.id.replace("node-", "");
-const nameOf = (node) => node.querySelector(".node__open").textContent.trim();
+const nameOf = (node) => node.querySelector(".node__open").getAttribute("aria-label");
 
 /** Why nothing may be moved here, or nothing. */
 function whyFixed() {

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -118,9 +119,10 @@ class Product:
         assert self.process.stdout
         lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=_pass_on, args=(self.process.stdout, lines), daemon=True).start()
-        for said in iter(lambda: lines.get(timeout=START_SECONDS), ENDED):
-            if said.startswith("Ready"):
-                return
+        with suppress(queue.Empty):
+            for said in iter(lambda: lines.get(timeout=START_SECONDS), ENDED):
+                if said.startswith("Ready"):
+                    return
         self.kill()
         raise AssertionError(f"The product did not start.\n{self.log}")
 

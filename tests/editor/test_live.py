@@ -30,6 +30,7 @@ from editor.models import (
     InstanceArray,
     Membership,
     Power,
+    Result,
     Role,
     Server,
     ServerType,
@@ -74,9 +75,9 @@ def cookie(user: User | None) -> bytes:
     return f"{name}={client.cookies[name].value}".encode()
 
 
-def record(infrastructure: Infrastructure, *topics: str) -> int:
+def record(infrastructure: Infrastructure, *topics: str, result: Result = Result.DONE) -> int:
     with transaction.atomic():
-        return Event.objects.record(infrastructure.pk, topics=topics).pk
+        return Event.objects.record(infrastructure.pk, topics=topics, result=result).pk
 
 
 class Tab:
@@ -696,6 +697,37 @@ async def test_page_that_vanishes_in_the_middle_of_a_message_is_forgotten(
     assert running.pages == {}
 
 
+def test_silent_event_waits_for_the_one_that_tells_how_it_ended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    since = record(world.ours, "drive-1")
+
+    async def main() -> None:
+        async with following(), opened(world.owner, world.ours, since) as tab:
+            await tab.hears()
+
+            await sync_to_async(record)(world.ours, "drive-7", result=Result.SILENT)
+            ended = await sync_to_async(record)(world.ours, "drive-7", "drive-array-3")
+
+            assert await tab.hears() == {"id": ended, "topics": ["drive-7", "drive-array-3"]}
+
+    # Longer than this test waits for anything: it was the second one that was told at once.
+    monkeypatch.setattr(follower, "SILENT_SECONDS", 600)
+    async_to_sync(main)()
+
+
+def test_silent_event_alone_is_told_after_a_moment(world: World) -> None:
+    since = record(world.ours, "drive-1")
+
+    async def main() -> None:
+        async with following(), opened(world.owner, world.ours, since) as tab:
+            await tab.hears()
+
+            event = await sync_to_async(record)(world.ours, "drive-7", result=Result.SILENT)
+
+            assert await tab.hears() == {"id": event, "topics": ["drive-7"]}
+
+    async_to_sync(main)()
+
+
 def test_database_error_is_survived_and_nothing_is_lost(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -703,7 +735,7 @@ def test_database_error_is_survived_and_nothing_is_lost(
     newer_than = follower._newer_than
     failures = iter([DatabaseError("the disk is gone"), DatabaseError("still gone"), DatabaseError("and still")])
 
-    def failing(event_id: int) -> list[tuple[int, int, str]]:
+    def failing(event_id: int) -> list[tuple[int, int, str, str]]:
         for failure in failures:
             raise failure
         return newer_than(event_id)
@@ -734,7 +766,7 @@ def test_no_beat_while_events_cannot_be_read(world: World, monkeypatch: pytest.M
     since = record(world.ours, "drive-1")
     tried: list[int] = []
 
-    def failing(event_id: int) -> list[tuple[int, int, str]]:
+    def failing(event_id: int) -> list[tuple[int, int, str, str]]:
         tried.append(event_id)
         raise DatabaseError("the disk is gone")
 

@@ -142,6 +142,36 @@ def test_only_one_worker_has_the_lock_and_the_next_takes_over() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_job_that_waits_for_its_key_runs_as_soon_as_the_other_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("editor.reconcile.POLL_SECONDS", WAIT_SECONDS * 2)  # so that only a bell can be the reason
+    first_runs, go_on, second_ran = threading.Event(), threading.Event(), threading.Event()
+
+    def first(should_stop: Callable[[], bool]) -> timedelta:
+        del should_stop
+        first_runs.set()
+        go_on.wait(WAIT_SECONDS)
+        waiting.pop(0)
+        return timedelta(milliseconds=1)
+
+    def second(should_stop: Callable[[], bool]) -> None:
+        del should_stop
+        waiting.clear()
+        second_ran.set()
+
+    waiting.extend([Job("drive-1", first), Job("drive-1", second, at_once=True)])
+    worker = Worker()
+    worker.start()
+    try:
+        assert first_runs.wait(WAIT_SECONDS)
+        bell.ring()
+        go_on.set()
+        assert second_ran.wait(WAIT_SECONDS)
+    finally:
+        go_on.set()
+        worker.stop()
+
+
+@pytest.mark.django_db(transaction=True)
 def test_worker_without_the_lock_waits_for_it() -> None:
     ran = threading.Event()
     waiting.append(Job("drive-1", lambda _: ran.set()))

@@ -6,6 +6,8 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from editor import actions, servers
 from editor.models import Event, Instance, Power, Server, User
@@ -198,6 +200,33 @@ def test_reading_that_changes_nothing_writes_no_event(rack: Rack) -> None:
 
     assert Event.objects.count() == before
     assert rack.server().power_seen_at == rack.clock()
+
+
+def test_readings_that_change_nothing_are_written_together(rack: Rack) -> None:
+    factories.make_instance_array(rack.infrastructure, "many", count=20, power=Power.ON)
+    rack.look(11)
+
+    with CaptureQueriesContext(connection) as queries:
+        rack.look(11)
+
+    writes = [query["sql"] for query in queries if not query["sql"].startswith("SELECT")]
+    assert [sql.partition(" SET ")[0] for sql in writes] == ['UPDATE "editor_server"']
+    assert set(Server.objects.values_list("power_seen_at", flat=True)) == {rack.clock()}
+
+
+def test_time_stored_for_readings_written_together_is_never_ahead(rack: Rack) -> None:
+    factories.make_instance_array(rack.infrastructure, "other", count=1, power=Power.ON)
+    first, second = Server.objects.order_by("pk")
+    start = rack.clock()
+    sightings = servers.Sightings()
+
+    sightings.note(first.pk, start + timedelta(seconds=5))
+    sightings.note(second.pk, start + timedelta(seconds=6))
+    sightings.write(lambda: False)
+    sightings.note(first.pk, start + timedelta(seconds=4))
+    sightings.write(lambda: False)
+
+    assert set(Server.objects.values_list("power_seen_at", flat=True)) == {start + timedelta(seconds=5)}
 
 
 def test_command_nobody_could_send_in_time_is_dropped(rack: Rack) -> None:
