@@ -11,6 +11,8 @@ from django.core.management import execute_from_command_line
 
 
 def main() -> None:
+    # Passwords' hashes, sessions and drives are in the files made here: nobody else on the machine reads them.
+    os.umask(0o077)
     # Not setdefault: there is one settings module, and a shell that worked on another project must not change it.
     os.environ["DJANGO_SETTINGS_MODULE"] = "editor.settings"
     try:

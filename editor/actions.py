@@ -92,7 +92,7 @@ def hard_power_off(instance: Instance, *, by: User, key: UUID | None = None) -> 
 
 def reset(instance: Instance, *, by: User, key: UUID | None = None) -> None:
     """Restarts at once, without a clean shutdown."""
-    _ask(instance, PowerCommand.RESET, lambda fresh, _: why_not_reset(fresh), by=by, key=key)
+    _ask(instance, PowerCommand.RESET, why_not_reset, by=by, key=key)
 
 
 def keep_waiting(instance: Instance, *, by: User) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django import forms
@@ -12,8 +13,18 @@ KEEP_WAITING, LEAVE_ON, DISMISS = "keep_waiting", "leave_on", "dismiss"
 ASKED_FIRST = (PowerCommand.RESET, PowerCommand.HARD_POWER_OFF)
 """What loses data that was not written yet, and so has a confirmation of its own."""
 
+_ID = re.compile(r"[0-9]{1,18}", re.ASCII)
 _NONE = "Select at least one instance."
 _GONE = "An instance of the list is not there any more. Look at the list again."
+
+
+class InstancesField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]  # generic in the stubs only
+    """Instances by id. What is no id is an instance that is not there, however many digits it has."""
+
+    def clean(self, value: Any) -> Any:
+        if not all(_ID.fullmatch(str(one)) for one in value or ()):
+            raise forms.ValidationError(self.error_messages["invalid_choice"], code="invalid_choice")
+        return super().clean(value)
 
 
 class PowerForm(forms.Form):
@@ -28,7 +39,7 @@ class PowerForm(forms.Form):
         ],
         error_messages={"required": "Say what to do.", "invalid_choice": "There is no such power command."},
     )
-    instances = forms.ModelMultipleChoiceField(
+    instances = InstancesField(
         Instance.objects.none(),
         error_messages={"required": _NONE, "invalid_choice": _GONE, "invalid_pk_value": _GONE},
     )

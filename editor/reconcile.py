@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import Error as DatabaseError
@@ -35,8 +35,12 @@ POLL_SECONDS = 0.2
 LOOK_ANYWAY = timedelta(seconds=2)
 """How long the worker trusts that nothing waits when nothing happened."""
 LOCK_RETRY_SECONDS = 1.0
+LONGEST_PAUSE = timedelta(minutes=2)
+"""A pause that seems to last longer was noted before the clock was set back; it is over."""
 AFTER_FAULT = timedelta(seconds=10)
 THREADS = 8
+BACKGROUND_THREADS = 2
+"""Merges have no time limit, so they have threads of their own: everything else always finds one."""
 # Any fixed number serves, as long as nothing else in the database uses the same.
 WORKER_LOCK = 0x574F524B
 
@@ -76,13 +80,14 @@ class Worker:
     since: datetime | None = None
     """When it began to work; requests from before it are another worker's, who may have died over them."""
     _running: dict[str, _Running] = field(default_factory=dict)
-    _not_before: dict[str, datetime] = field(default_factory=dict)
+    _not_before: dict[tuple[str, bool], datetime] = field(default_factory=dict)
     _wake: threading.Event = field(default_factory=threading.Event)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _newest: int | None = None
-    _look_again_at: datetime = datetime.min.replace(tzinfo=UTC)
+    _look_again_at: datetime | None = None
     _thread: threading.Thread | None = None
     _pool: ThreadPoolExecutor | None = None
+    _background: ThreadPoolExecutor | None = None
 
     def start(self) -> None:
         """Begins in a thread; answers at once, whether or not another worker still has the lock."""
@@ -102,7 +107,11 @@ class Worker:
         waits = False
         try:
             while not self._stopping.is_set():
-                lock = worker_lock()
+                try:
+                    lock = worker_lock()
+                except OSError:
+                    log.exception("The worker could not ask for its lock. It tries again in a second.")
+                    lock = None
                 if lock is None:
                     if not waits:
                         log.info("Another worker is at work. This one waits until that one ends.")
@@ -122,15 +131,20 @@ class Worker:
             connections.close_all()
 
     def _loop(self, lock: Lock) -> None:
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="worker") as self._pool:
+        with (
+            ThreadPoolExecutor(THREADS, thread_name_prefix="worker") as self._pool,
+            ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="merge") as self._background,
+        ):
             try:
                 while not self._stopping.is_set() and lock.is_held():
                     rung = self._wake.is_set()
                     self._wake.clear()
                     try:
                         self._look(timezone.now(), rung=rung)
-                    except DatabaseError:
-                        log.exception("The database did not answer the worker. It tries again in a second.")
+                    except Exception:
+                        # A database that does not answer, a full disk, a fault: whoever looks at the log must act,
+                        # and work goes on by itself once that is mended.
+                        log.exception("The worker could not look for work. It tries again in a second.")
                         connection.close()
                         self._stopping.wait(1)
                     self._wake.wait(POLL_SECONDS)
@@ -143,7 +157,8 @@ class Worker:
         """Does a pass if there can be something to do: a bell, an ended job, news of others, a pause that is over."""
         ended = self._collect(now)
         newest = Event.objects.order_by("-pk").values_list("pk", flat=True).first()
-        if rung or ended or newest != self._newest or now >= self._look_again_at:
+        again_at = self._look_again_at
+        if rung or ended or newest != self._newest or again_at is None or not now < again_at <= now + LOOK_ANYWAY:
             self._newest = newest
             self.one_pass(now)
             self._look_again_at = min([now + LOOK_ANYWAY, *(at for at in self._not_before.values() if at > now)])
@@ -162,9 +177,15 @@ class Worker:
                     busy.wanted = True
                     if busy.background and not job.background:
                         busy.stop.set()
+                        # One that has not begun, since other merges have the threads, cannot hear that: it goes.
+                        if busy.future.cancel():
+                            del self._running[job.key]
+                            busy = None
                 if busy or job.key in seen:
                     continue
-                if not job.at_once and self._not_before.get(job.key, now) > now:
+                # A merge that failed asks for a pause of its own kind: nobody who creates or reverts waits for it.
+                not_before = self._not_before.get((job.key, job.background), now)
+                if not job.at_once and now < not_before <= now + LONGEST_PAUSE:
                     continue
                 seen.add(job.key)
                 started += 1
@@ -182,15 +203,15 @@ class Worker:
         stop = threading.Event()
         future: Future[timedelta | None] = Future()
         running = self._running[job.key] = _Running(future, job.background, stop)
-        if self._pool is None:
+        if self._pool is None or self._background is None:
             future.set_result(_carry_out(job, stop))
             self._collect(timezone.now())
             return
-        running.future = self._pool.submit(_carry_out, job, stop)
+        running.future = (self._background if job.background else self._pool).submit(_carry_out, job, stop)
 
         def ended(future: Future[timedelta | None]) -> None:
             # A pass for each of a thousand servers that were just read would keep everybody else from the processor.
-            if running.wanted or not future.result():
+            if future.cancelled() or running.wanted or not future.result():
                 self._wake.set()
 
         running.future.add_done_callback(ended)
@@ -199,11 +220,12 @@ class Worker:
         """Takes note of the jobs that ended since the last time; answers how many."""
         ended = [key for key, running in self._running.items() if running.future.done()]
         for key in ended:
-            pause = self._running.pop(key).future.result()
+            running = self._running.pop(key)
+            pause = running.future.result()
             if pause:
-                self._not_before[key] = now + pause
+                self._not_before[key, running.background] = now + pause
             else:
-                self._not_before.pop(key, None)
+                self._not_before.pop((key, running.background), None)
         return len(ended)
 
 

@@ -82,10 +82,7 @@ def why_not_power_on(instance: Instance, drives: Iterable[Drive] | None = None) 
         return _in_progress(instance, server.power_command)
     if server.power == Power.ON:
         return f"{instance.label} is already on."
-    for drive in instance.drives.all() if drives is None else drives:
-        if drive.hold:
-            return f"{drive.label} is in work: {drive.hold} {instance.label} can be powered on when that is done."
-    return None
+    return _why_drives_wait(instance, drives, "powered on")
 
 
 def why_not_hard_power_off(instance: Instance) -> str | None:
@@ -101,7 +98,8 @@ def why_not_hard_power_off(instance: Instance) -> str | None:
     return None
 
 
-def why_not_reset(instance: Instance) -> str | None:
+def why_not_reset(instance: Instance, drives: Iterable[Drive] | None = None) -> str | None:
+    """A reset starts the server again, so a drive in work stands against it as against powering on."""
     if reason := why_not_switch(instance):
         return reason
     server = instance.server
@@ -110,6 +108,13 @@ def why_not_reset(instance: Instance) -> str | None:
         return _in_progress(instance, server.power_command)
     if server.power != Power.ON:
         return f"{instance.label} is off. Power it on instead."
+    return _why_drives_wait(instance, drives, "reset")
+
+
+def _why_drives_wait(instance: Instance, drives: Iterable[Drive] | None, what: str) -> str | None:
+    for drive in instance.drives.all() if drives is None else drives:
+        if drive.hold:
+            return f"{drive.label} is in work: {drive.hold} {instance.label} can be {what} when that is done."
     return None
 
 

@@ -145,7 +145,7 @@ def attend(pk: int) -> timedelta | None:
     server = Server.objects.get(pk=pk)
     step = next_step(server, timezone.now())
     if step == Step.DROP:
-        _settle_not_sent(server, "It waited for a minute and nobody could send it. Nothing was done; ask again.")
+        _settle_not_sent(server, "It waited for a minute and no BMC is known to have taken it. Ask again.")
     elif step == Step.SEND:
         try:
             driver_of(server).send(server.address, power.PowerCommand(server.power_command))

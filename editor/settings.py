@@ -70,7 +70,7 @@ def _address(name: str, default: str) -> str:
 def _folder(name: str, default: Path) -> Path:
     path = Path(_text(name, str(default))).expanduser().absolute()
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ImproperlyConfigured(
             f"The folder {path} cannot be made: {error.strerror}. Set {name} to a folder you may write to."
@@ -168,11 +168,12 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",  # static files pass through nothing else
     "csp.middleware.CSPMiddleware",
     "editor.security.permissions_policy",
+    "editor.security.DatabaseUnavailable",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "editor.security.SignInRequired",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -227,7 +228,8 @@ def _database(url: str) -> dict[str, Any]:
         database["OPTIONS"] = {
             # A deferred transaction that turns into a writer fails at once when another one wrote meanwhile.
             "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
+            # Longer than any of our transactions takes; a page that waits longer tells its reader so.
+            "timeout": 5,
             # FULL: what was acknowledged survives a power failure; NORMAL may lose the last commits.
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
         }
@@ -247,13 +249,16 @@ SHUTDOWN_SECONDS = _number("SHUTDOWN_SECONDS", 120, least=30, most=86400)
 EVENT_DAYS = _number("EVENT_DAYS", 90, least=1, most=36500)
 
 # Each answers the jobs that its package has for the worker.
-RECONCILE_STEPS = ["editor.servers.jobs", "editor.volumes.jobs", "snapshots.reconcile.jobs"]
+RECONCILE_STEPS = ["editor.servers.jobs", "editor.volumes.jobs", "snapshots.reconcile.jobs", "snapshots.upkeep.jobs"]
 # Each answers what is amiss with a drive: `manage.py reconcile --audit` (see editor.audit).
 AUDIT_STEPS = ["snapshots.audit.look"]
 # Each is called with a drive inside the transaction that deletes it.
 BEFORE_DRIVE_DELETE: list[str] = []
 # Answers how to sign in to the demo, or None; `serve` says it at every start.
 DEMO_SIGN_IN = "snapshots.management.commands.demo.sign_in_note"
+
+# Nothing here takes files; without handlers, none is written to the disk before the view can refuse it.
+FILE_UPLOAD_HANDLERS: list[str] = []
 
 # ── Static files ─────────────────────────────────────────────────────────────
 

@@ -43,12 +43,14 @@ def make(pk: int) -> timedelta | None:
     """Makes a drive's volume, empty. Repeatable: the first layer's id is fixed, and one that exists is left alone."""
     drive = Drive.objects.select_related("pool", "drive_array").get(pk=pk)
     try:
-        driver_of(drive.pool).create_drive(drive.pk, layer=FIRST_LAYER, size_bytes=drive.size_bytes)
+        _create(drive)
     except storage.StorageError as error:
         _settle_failed(drive, error)
         return AFTER_FAILURE
     with transaction.atomic():
-        Drive.objects.filter(pk=pk, head_layer=None).update(head_layer=FIRST_LAYER, next_layer=FIRST_LAYER + 1)
+        Drive.objects.filter(pk=pk, head_layer=None).update(
+            head_layer=FIRST_LAYER, next_layer=FIRST_LAYER + 1, trouble=None
+        )
         Event.objects.record(
             drive.drive_array.infrastructure_id,
             "made the volume of",
@@ -57,6 +59,18 @@ def make(pk: int) -> timedelta | None:
             topics=[drive.topic, drive.drive_array.topic, f"infrastructure-{drive.drive_array.infrastructure_id}"],
         )
     return None
+
+
+def _create(drive: Drive) -> None:
+    """Raises StorageError, also when there is a drive of that name which is not a new one: it is somebody's."""
+    driver = driver_of(drive.pool)
+    driver.create_drive(drive.pk, layer=FIRST_LAYER, size_bytes=drive.size_bytes)
+    if driver.layers(drive.pk) != {FIRST_LAYER} or driver.used_bytes(drive.pk):
+        raise storage.StorageError(
+            "The storage pool already holds another drive under this one's name. It was left as it is. "
+            "Check whether the database belongs to the pool: manage.py reconcile --audit",
+            permanent=True,
+        )
 
 
 def _settle_failed(drive: Drive, error: storage.StorageError) -> None:

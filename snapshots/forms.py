@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 from django import forms
@@ -18,6 +19,11 @@ class NoteForm(forms.Form):
     note = forms.CharField(
         max_length=NOTE_MAX, required=False, error_messages={"max_length": _TOO_LONG}, empty_value=""
     )
+
+    def clean_note(self) -> str:
+        """Without characters that are not seen, or that turn the text around them: a confirmation shows the note."""
+        note = self.cleaned_data["note"]
+        return "".join(letter for letter in note if unicodedata.category(letter) not in {"Cc", "Cf"}).strip()
 
 
 class KeyForm(forms.Form):

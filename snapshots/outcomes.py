@@ -29,7 +29,7 @@ def outcome_of(event: Event | None, drive: Drive, count: int) -> Outcome | None:
     if event is None or event.result != Result.DONE:
         return None
     if found := re.match(r"created snapshot #(\d+)", event.verb):
-        replaced = re.search(r"Deleted (#\d+)\.\Z", event.text)
+        replaced = re.fullmatch(r"Replaced (#\d+)\.", event.detail)
         free = MAX_PER_DRIVE - count
         rest = (
             f"{replaced[1]} was deleted."
@@ -56,7 +56,7 @@ def last_event_of(drive: Drive, by: User, now: datetime) -> Event | None:
     events = Event.objects.filter(
         infrastructure=drive.drive_array.infrastructure_id,
         actor=by,
-        subject=drive.label,
+        url=drive.get_absolute_url(),
         at__gt=now - TOLD_FOR,
         result__in=[Result.DONE, Result.FAILED],
     )

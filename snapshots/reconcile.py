@@ -1,4 +1,4 @@
-"""What the worker does for snapshots: makes and reverts to those that were asked for, and clears up behind them.
+"""What the worker does for snapshots: makes and reverts to those that were asked for.
 
 `next_step` decides; `_create` and `_revert` call the driver outside any transaction and settle in one. A worker
 that died leaves the row behind: the next one reads back from storage whether the switch had happened, and finishes
@@ -15,11 +15,12 @@ from enum import Enum, auto
 from django.db import transaction
 from django.utils import timezone
 
-from editor import backup, servers
+from editor import servers
 from editor.models import Drive, Power, Result
 from editor.reconcile import Job
-from editor.storage import StorageError
+from editor.storage import StorageError, UnknownDrive
 from editor.volumes import driver_of
+from editor.words import counted
 from snapshots.actions import record
 from snapshots.models import Snapshot, State
 
@@ -28,8 +29,6 @@ log = logging.getLogger(__name__)
 LATE = timedelta(seconds=30)
 """A request that nobody carried out for so long is undone: it would no longer be the moment that was meant."""
 AFTER_SILENCE = timedelta(seconds=10)
-AFTER_FAILED_MERGE = timedelta(minutes=1)
-DURING_BACKUP = timedelta(seconds=10)
 
 
 class Step(Enum):
@@ -47,13 +46,10 @@ def next_step(snapshot: Snapshot, now: datetime, since: datetime) -> Step:
 
 
 def jobs(now: datetime, since: datetime) -> Iterator[Job]:
-    """Snapshots in work first; then, in the background, drives whose layers wait to be counted or merged."""
+    """One job for each snapshot that is being made or reverted to."""
+    del now  # each job looks at the clock when it begins
     for pk, drive in Snapshot.objects.in_work().order_by("pk").values_list("pk", "drive_id"):
         yield Job(f"drive-{drive}", _finish(pk, since))
-    for pk in Drive.objects.filter(observe_due=True, hold="").order_by("pk").values_list("pk", flat=True):
-        yield Job(f"drive-{pk}", _observe(pk), at_once=True)
-    for pk in Drive.objects.filter(reclaim_due=True, hold="").order_by("pk").values_list("pk", flat=True):
-        yield Job(f"drive-{pk}", _reclaim(pk), background=True)
 
 
 def _finish(pk: int, since: datetime) -> Callable[[Callable[[], bool]], timedelta | None]:
@@ -84,8 +80,11 @@ def _create(snapshot: Snapshot, step: Step) -> timedelta | None:
             return None
     try:
         undone = driver.abandon(drive.pk, new_layer=snapshot.new_layer)
+        if not undone:
+            # It had happened. Said once more, so that the engine checks that what is there is what was asked for.
+            driver.snapshot(drive.pk, frozen=snapshot.layer, new_layer=snapshot.new_layer)
     except StorageError as error:
-        return _wait_for_storage(snapshot, error)
+        return _outcome_unknown(snapshot, f"could not create snapshot #{snapshot.number} of", error)
     if undone:
         _settle_not_done(snapshot, f"could not create snapshot #{snapshot.number} of", why, detail)
     else:
@@ -113,7 +112,13 @@ def _settle_created(snapshot: Snapshot, at: datetime) -> None:
         told = [fresh.note] if fresh.note else []
         if replaced:
             told.append(f"Deleted #{replaced.number}.")
-        record(drive, f"created snapshot #{fresh.number} of", by=fresh.requested_by, text=" · ".join(told))
+        record(
+            drive,
+            f"created snapshot #{fresh.number} of",
+            by=fresh.requested_by,
+            text=" · ".join(told),
+            detail=f"Replaced #{replaced.number}." if replaced else "",
+        )
 
 
 # ── Revert ───────────────────────────────────────────────────────────────────
@@ -134,8 +139,10 @@ def _revert(snapshot: Snapshot, step: Step) -> timedelta | None:
                 return None
     try:
         undone = driver.abandon(drive.pk, new_layer=snapshot.new_layer)
+        if not undone:
+            driver.revert(drive.pk, onto=snapshot.layer, new_layer=snapshot.new_layer)
     except StorageError as error:
-        return _wait_for_storage(snapshot, error)
+        return _outcome_unknown(snapshot, f"could not revert to #{snapshot.number}:", error)
     if undone:
         _settle_not_done(snapshot, f"could not revert to #{snapshot.number}:", why, detail)
     else:
@@ -196,6 +203,14 @@ def _release(drive: Drive) -> None:
 
 def _settle_not_done(snapshot: Snapshot, verb: str, why: str, detail: str) -> None:
     """Ends a step that read back as not done: the drive and its snapshots are as before."""
+    count = snapshot.drive.snapshots.exclude(state=State.CREATING).count()
+    still = f"still has its {counted(count, 'snapshot')}" if count else "still has no snapshots"
+    read_back = f"Read back at {timezone.now():%H:%M:%S}: nothing was changed, {snapshot.drive.label} {still}."
+    _settle_trouble(snapshot, verb, f"{why} {read_back}", detail)
+
+
+def _settle_trouble(snapshot: Snapshot, verb: str, text: str, detail: str) -> None:
+    """Ends a step without what was asked for, and says why on the drive's pages."""
     with transaction.atomic():
         drive, fresh = _locked(snapshot)
         if fresh is None:
@@ -206,19 +221,20 @@ def _settle_not_done(snapshot: Snapshot, verb: str, why: str, detail: str) -> No
         else:
             fresh.state = State.READY
             fresh.save(update_fields=["state"])
-        count = drive.snapshots.count()
-        still = {0: "still has no snapshots", 1: "still has its 1 snapshot"}.get(
-            count, f"still has its {count} snapshots"
-        )
-        text = f"{why} Read back at {timezone.now():%H:%M:%S}: nothing was changed, {drive.label} {still}."
         drive.trouble = record(drive, verb, by=by, text=text, detail=detail, result=Result.FAILED)
         _release(drive)
 
 
-def _wait_for_storage(snapshot: Snapshot, error: StorageError) -> timedelta:
-    """The outcome is not known: says so, keeps the drive held, and looks again soon."""
+def _outcome_unknown(snapshot: Snapshot, verb: str, error: StorageError) -> timedelta | None:
+    """Storage could not say what became of a step. Asks again soon; or, when asking cannot help, ends it saying so."""
     log.warning("What became of %s of %s is not known: %s %s", snapshot, snapshot.drive, error, error.detail)
-    hold = f"Storage stopped answering while working on #{snapshot.number}. It is asked again every 10 seconds."
+    # A drive that is not there may be on a disk that is not mounted: what became of it shows when it is.
+    if error.permanent and not isinstance(error, UnknownDrive):
+        # Later steps find out by themselves that the head is another than the database thinks, and refuse.
+        text = f"{error} What became of it is not known. Keep the server off until somebody has looked at the storage."
+        _settle_trouble(snapshot, verb, text, error.detail)
+        return None
+    hold = f"Storage has not said yet what became of #{snapshot.number}. It is asked again every 10 seconds."
     with transaction.atomic():
         drive, fresh = _locked(snapshot)
         if fresh is not None and drive.hold != hold:
@@ -234,76 +250,3 @@ def _wait_for_storage(snapshot: Snapshot, error: StorageError) -> timedelta:
                 result=Result.FAILED,
             )
     return AFTER_SILENCE
-
-
-# ── Behind them ──────────────────────────────────────────────────────────────
-
-
-def _observe(pk: int) -> Callable[[Callable[[], bool]], timedelta | None]:
-    def run(should_stop: Callable[[], bool]) -> timedelta | None:
-        del should_stop  # some looks at file sizes
-        observe(pk)
-        return None
-
-    return run
-
-
-def observe(pk: int) -> None:
-    """Reads how much was written since each snapshot, an upper bound, and how much the drive holds in all."""
-    Drive.objects.filter(pk=pk).update(observe_due=False)
-    drive = Drive.objects.select_related("pool", "drive_array").get(pk=pk)
-    if drive.head_layer is None:
-        return
-    rows = list(drive.snapshots.filter(state=State.READY))
-    driver = driver_of(drive.pool)
-    try:
-        since = driver.written_since(pk, [row.layer for row in rows])
-        used = driver.used_bytes(pk)
-    except StorageError as error:
-        log.warning("The size of %s could not be read: %s %s", drive.label, error, error.detail)
-        return
-    changed = [row for row in rows if since.get(row.layer, row.written_since_bytes) != row.written_since_bytes]
-    for row in changed:
-        row.written_since_bytes = since[row.layer]
-    with transaction.atomic():
-        Snapshot.objects.bulk_update(changed, ["written_since_bytes"])
-        Drive.objects.filter(pk=pk).update(used_bytes=used, observed_at=timezone.now())
-        if changed or used != drive.used_bytes:
-            record(drive, "", by=None, result=Result.SILENT)
-
-
-def _reclaim(pk: int) -> Callable[[Callable[[], bool]], timedelta | None]:
-    def run(should_stop: Callable[[], bool]) -> timedelta | None:
-        return reclaim(pk, should_stop)
-
-    return run
-
-
-def reclaim(pk: int, should_stop: Callable[[], bool]) -> timedelta | None:
-    """Gives back the space of deleted snapshots. Stopped whenever something else is to be done with the drive.
-
-    Only this worker adds layers, and never to a drive it reclaims at the moment, so the list of what to keep
-    cannot grow while it is used; a snapshot deleted meanwhile is kept until the next time.
-    """
-    if backup.is_running():
-        return DURING_BACKUP
-    drive = Drive.objects.select_related("pool", "drive_array").get(pk=pk)
-    if drive.hold or drive.head_layer is None:
-        return None
-
-    def stop() -> bool:
-        return should_stop() or backup.is_running()
-
-    keep = set(drive.snapshots.values_list("layer", flat=True))
-    try:
-        finished = driver_of(drive.pool).reclaim(pk, keep=keep | {drive.head_layer}, should_stop=stop)
-    except StorageError as error:
-        log.warning("Deleted snapshots of %s still take space: %s %s", drive.label, error, error.detail)
-        return AFTER_FAILED_MERGE
-    with transaction.atomic():
-        fresh = Drive.objects.select_for_update(of=("self",)).select_related("drive_array").get(pk=pk)
-        same = keep == set(fresh.snapshots.values_list("layer", flat=True))
-        fresh.reclaim_due = not (finished and same)
-        fresh.observe_due = True
-        fresh.save(update_fields=["reclaim_due", "observe_due"])
-    return None

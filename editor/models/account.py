@@ -17,7 +17,7 @@ class UserManager(BaseUserManager["User"]):
 
     def get_by_natural_key(self, username: str | None) -> User:
         """Answers the user of an address, whatever its capitals; raises User.DoesNotExist."""
-        return self.get(email__iexact=username)
+        return self.annotate(address=Lower("email")).get(address=(username or "").lower())
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
         user = self.model(email=self.normalize_email(email), **fields)

@@ -178,7 +178,7 @@ class Instance(models.Model):
 
     @property
     def label(self) -> str:
-        """"web-2": the array's label and the number; select_related("instance_array") in lists."""
+        """ "web-2": the array's label and the number; select_related("instance_array") in lists."""
         return f"{self.instance_array.label}-{self.number}"
 
     @property

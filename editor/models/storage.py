@@ -139,7 +139,7 @@ class Drive(models.Model):
 
     @property
     def label(self) -> str:
-        """"web-data-2": the array's label and the number; select_related("drive_array") in lists."""
+        """ "web-data-2": the array's label and the number; select_related("drive_array") in lists."""
         return f"{self.drive_array.label}-{self.number}"
 
     @property

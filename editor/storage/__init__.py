@@ -3,11 +3,11 @@
 import functools
 from pathlib import Path
 
-from editor.storage.base import Found, StorageDriver, StorageError
+from editor.storage.base import Found, StorageDriver, StorageError, UnknownDrive
 from editor.storage.qcow2 import Qcow2Storage
 from editor.storage.simulated import SimulatedStorage
 
-__all__ = ["ENGINES", "Found", "StorageDriver", "StorageError", "driver_for"]
+__all__ = ["ENGINES", "Found", "StorageDriver", "StorageError", "UnknownDrive", "driver_for"]
 
 ENGINES: dict[str, type[Qcow2Storage] | type[SimulatedStorage]] = {
     "qcow2": Qcow2Storage,

@@ -10,6 +10,7 @@ Every verb may be repeated: after a crash at any point, calling it again (or `ab
 Exceptions:
 
     StorageError        the engine's only exception; `permanent` says whether trying again can help
+      UnknownDrive      there is no such drive
 """
 
 import abc
@@ -38,6 +39,17 @@ class StorageError(Exception):
         super().__init__(sentence)
         self.permanent = permanent
         self.detail = detail
+
+
+class UnknownDrive(StorageError):
+    """There is no such drive: permanent, unless the pool's disk is only not mounted."""
+
+    def __init__(self, *, detail: str = "") -> None:
+        super().__init__(
+            "The drive does not exist in the storage pool. Check that the pool's folder is the right one and mounted.",
+            permanent=True,
+            detail=detail,
+        )
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,26 @@ def content_hash(size_bytes: int, blocks: Iterable[tuple[int, bytes]]) -> str:
             digest.update(struct.pack(">Q", offset))
             digest.update(block)
     return digest.hexdigest()
+
+
+def other_head(head: int) -> StorageError:
+    """What to raise when the drive's head is not the one the caller knows."""
+    return StorageError(
+        "The storage pool knows more of this drive than the database does. Nothing was removed. "
+        "Check whether the database is older than the pool: manage.py reconcile --audit",
+        permanent=True,
+        detail=f"the head is layer {head}",
+    )
+
+
+def taken(layer: int) -> StorageError:
+    """What to raise when a layer's name, reserved for something new, holds something else."""
+    return StorageError(
+        "The storage pool already holds data under the name reserved for this snapshot. Nothing on the drive was "
+        "changed. Check whether the database is older than the pool: manage.py reconcile --audit",
+        permanent=True,
+        detail=f"layer {layer} is in use",
+    )
 
 
 def check_window(size_bytes: int, *, offset: int, length: int) -> None:
@@ -115,16 +147,16 @@ class StorageDriver(abc.ABC):
     def snapshot(self, drive: int, *, frozen: int, new_layer: int) -> None:
         """Freeze the head, which must be `frozen`, under an empty `new_layer`. Constant time.
 
-        Nothing happens when `new_layer` is the head already. Refused beyond MAX_DEPTH layers, until `reclaim` has
-        merged.
+        Nothing happens when `new_layer` is the head already, on top of `frozen`. Refused beyond MAX_DEPTH layers,
+        until `reclaim` has merged.
         """
 
     @abc.abstractmethod
     def revert(self, drive: int, *, onto: int, new_layer: int) -> None:
         """Put an empty `new_layer` on top of `onto` and make it the head. Constant time; no layer goes.
 
-        Nothing happens when `new_layer` is the head already. Refused when `onto` is unknown, or was given up by
-        `reclaim`.
+        Nothing happens when `new_layer` is the head already, on top of `onto`. Refused when `onto` is unknown, or
+        was given up by `reclaim`.
         """
 
     @abc.abstractmethod
@@ -135,13 +167,21 @@ class StorageDriver(abc.ABC):
         """
 
     @abc.abstractmethod
-    def reclaim(self, drive: int, *, keep: Collection[int], should_stop: Callable[[], bool] = never) -> bool:
+    def reclaim(
+        self,
+        drive: int,
+        *,
+        keep: Collection[int],
+        head: int | None = None,
+        should_stop: Callable[[], bool] = never,
+    ) -> bool:
         """Remove layers that are neither kept, nor the head, nor under one of these; merge those in between.
 
-        What `keep` names and is not there is ignored. Newest first. A layer with several children stays until all but
-        one are gone. The contents of kept layers and the head never change. Answers True when nothing is left to do,
-        False when it was stopped: by `should_stop` (asked at least every 100 ms), or by another verb that wants the
-        drive.
+        `head` is the one the caller knows: refused for good when the drive has another, since the caller then does not
+        know all that is to be kept. What `keep` names and is not there is ignored. Newest first. A layer with several
+        children stays until all but one are gone. The contents of kept layers and the head never change. Answers True
+        when nothing is left to do, False when it was stopped: by `should_stop` (asked at least every 100 ms), or by
+        another verb that wants the drive.
         """
 
     @abc.abstractmethod

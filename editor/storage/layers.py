@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from editor.storage.base import StorageError
+from editor.storage.base import StorageError, UnknownDrive
 from editor.storage.programs import Damaged
 from editor.storage.tree import chain
 
@@ -133,11 +133,7 @@ class DriveFolder:
 
     def unknown(self) -> StorageError:
         """What to raise when there is no such drive."""
-        return StorageError(
-            "The drive does not exist in the storage pool. Check that the pool's folder is the right one and mounted.",
-            permanent=True,
-            detail=f"{self.path.name} has no head",
-        )
+        return UnknownDrive(detail=f"{self.path.name} has no head")
 
     def file(self, layer: int) -> Path:
         """Where a layer is, or would be."""

@@ -116,10 +116,15 @@ def run(
 
 
 def _low_priority() -> list[str]:
-    """Words before a command that make it yield to everybody else; both replace themselves by the command."""
+    """Words before a command that make it yield to everybody else; all replace themselves by the command.
+
+    It also ends with the thread that waits for it: a merge may be killed at any point, and one that outlived a killed
+    worker would hold the drive for as long as it takes, with nobody to stop it.
+    """
+    words = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
     if shutil.which("nice") and shutil.which("ionice"):
-        return ["nice", "-n", "19", "ionice", "-t", "-c", "3"]
-    return []
+        words += ["nice", "-n", "19", "ionice", "-t", "-c", "3"]
+    return words
 
 
 def _wait(

@@ -23,6 +23,8 @@ from editor.storage.base import (
     check_window,
     content_hash,
     never,
+    other_head,
+    taken,
 )
 from editor.storage.content import held_blocks, window
 from editor.storage.layers import DriveFolder, Layer, checked, fsync, layer_name, parents, read_layer
@@ -73,9 +75,7 @@ class Qcow2Storage(StorageDriver):
                 if self._is_there(folder, size_bytes):
                     fsync(folder.path)
                     return
-                # No head, so nobody ever wrote: what is there is from an attempt that was cut short, perhaps of
-                # another size.
-                folder.unlink(folder.layer_ids() - {layer})
+                self._refuse_orphans(folder, layer)
                 if not folder.file(layer).exists() or read_layer(folder.file(layer)).size_bytes != size_bytes:
                     self._new_layer(folder, layer, size_bytes, below=None, lock=lock)
                 self._switch(folder, layer)
@@ -95,6 +95,17 @@ class Qcow2Storage(StorageDriver):
         if not path.is_dir():
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             fsync(path.parent)
+
+    def _refuse_orphans(self, folder: DriveFolder, layer: int) -> None:
+        """Without a head there is at most the first, empty layer of an attempt that was cut short."""
+        for found in folder.tree().values():
+            if found.id != layer or found.held_bytes:
+                raise StorageError(
+                    f"The storage pool holds data under this drive's name, but no head. {UNCHANGED} "
+                    "Check whether the pool was copied without its links.",
+                    permanent=True,
+                    detail=f"drive {folder.drive} has layer {found.id}",
+                )
 
     def _is_there(self, folder: DriveFolder, size_bytes: int) -> bool:
         """Whether the drive exists already; raises when it is another."""
@@ -166,13 +177,15 @@ class Qcow2Storage(StorageDriver):
             if new_layer in folder.layer_ids():
                 tree = folder.tree()
                 if tree[new_layer].held_bytes or children(parents(tree), new_layer):
-                    raise _taken(new_layer)
+                    raise taken(new_layer)
                 folder.unlink([new_layer])
             return True
 
     def _top(self, folder: DriveFolder, lock: int, *, onto: int, new_layer: int) -> None:
         """Put an empty layer on top of `onto` and switch to it."""
         if folder.head() == new_layer:
+            if read_layer(folder.file(new_layer)).parent != onto:
+                raise taken(new_layer)
             fsync(folder.path)  # we may have been killed between the switch and this
             return
         existing = folder.layer_ids()
@@ -193,7 +206,7 @@ class Qcow2Storage(StorageDriver):
         if new_layer not in existing:
             self._new_layer(folder, new_layer, below[0].size_bytes, below=onto, lock=lock)
         elif not _is_new_on(folder, new_layer, onto):
-            raise _taken(new_layer)
+            raise taken(new_layer)
         else:
             fsync(folder.path)  # its name may be known to memory only
         self._switch(folder, new_layer)
@@ -217,7 +230,14 @@ class Qcow2Storage(StorageDriver):
 
     # Reclaiming
 
-    def reclaim(self, drive: int, *, keep: Collection[int], should_stop: Callable[[], bool] = never) -> bool:
+    def reclaim(
+        self,
+        drive: int,
+        *,
+        keep: Collection[int],
+        head: int | None = None,
+        should_stop: Callable[[], bool] = never,
+    ) -> bool:
         with self._working(drive, gives_way=True, state=SAME_CONTENT) as (folder, lock):
 
             def stop() -> bool:
@@ -231,11 +251,13 @@ class Qcow2Storage(StorageDriver):
                 img=functools.partial(run, self._qemu_img, **how),
                 io=functools.partial(run, self._qemu_io, **how),
             )
-            head = folder.head()
+            top = folder.head()
+            if head not in {None, top}:
+                raise other_head(top)
             while True:
                 tree = folder.tree()
-                checked(tree, {head, *keep} & tree.keys() | {head})
-                step = next_step(parents(tree), head=head, keep=keep)
+                checked(tree, {top, *keep} & tree.keys() | {top})
+                step = next_step(parents(tree), head=top, keep=keep)
                 if step is None:
                     return True
                 if stop():
@@ -305,15 +327,6 @@ def _is_new_on(folder: DriveFolder, layer: int, onto: int) -> bool:
     tree = folder.tree()
     found = tree[layer]
     return found.parent == onto and not found.held_bytes and not children(parents(tree), layer)
-
-
-def _taken(layer: int) -> StorageError:
-    return StorageError(
-        f"The storage pool already holds data under the name reserved for this snapshot. {UNCHANGED} "
-        "Check whether the database is older than the pool.",
-        permanent=True,
-        detail=f"layer {layer} is in use",
-    )
 
 
 def _spoilt(layers: list[int]) -> StorageError:

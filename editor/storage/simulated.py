@@ -21,9 +21,12 @@ from editor.storage.base import (
     Found,
     StorageDriver,
     StorageError,
+    UnknownDrive,
     check_window,
     content_hash,
     never,
+    other_head,
+    taken,
 )
 from editor.storage.tree import Unlink, chain, children, next_step
 
@@ -135,9 +138,18 @@ class SimulatedStorage(StorageDriver):
                 del found.layers[new_layer]
             return True
 
-    def reclaim(self, drive: int, *, keep: Collection[int], should_stop: Callable[[], bool] = never) -> bool:
+    def reclaim(
+        self,
+        drive: int,
+        *,
+        keep: Collection[int],
+        head: int | None = None,
+        should_stop: Callable[[], bool] = never,
+    ) -> bool:
         with self._verb("reclaim", drive=drive, keep=frozenset(keep)):
             found = self._known(drive)
+            if head not in {None, found.head}:
+                raise other_head(found.head)
             while (step := next_step(found.parents, head=found.head, keep=keep)) is not None:
                 if should_stop():
                     return False
@@ -218,11 +230,13 @@ class SimulatedStorage(StorageDriver):
 
     def _known(self, drive: int) -> _Drive:
         if drive not in self._drives:
-            raise StorageError("The drive does not exist in the storage pool.", permanent=True)
+            raise UnknownDrive
         return self._drives[drive]
 
     def _top(self, found: _Drive, onto: int, new_layer: int) -> None:
         if found.head == new_layer:
+            if found.layers[new_layer].parent != onto:
+                raise taken(new_layer)
             return
         if onto not in found.layers:
             raise StorageError("That snapshot does not exist in the storage pool any more.", permanent=True)

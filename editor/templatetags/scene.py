@@ -5,13 +5,15 @@ Labels are typed by people and escaped; ids, addresses of pages, kinds, numbers 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from django import template
 from django.utils.html import escape
 from django.utils.safestring import SafeString
 
+from editor.canvas import px
 from editor.templatetags.editor import POWER_WORD, sprite
 
 if TYPE_CHECKING:
@@ -92,20 +94,41 @@ def _bay(bay: Bay) -> str:
 # ── Cables ───────────────────────────────────────────────────────────────────
 
 
+BUNDLE = 48
+"""On a large canvas so many cables are one path: what is painted counts, not how long it is."""
+
+
 @register.simple_tag
-def cables(edges: Iterable[Edge]) -> SafeString:
-    """Cables as SVG paths; `data-points` and `data-of` let canvas-wires.js stretch those of a card in the hand."""
-    return SafeString(
-        "".join(
-            f'<path class="edge" data-net="{edge.net}" data-of="{" ".join(edge.of)}" data-points="{_points(edge)}"'
-            f' d="{edge.d}"{" data-rail" if edge.leaves_rail else ""}{" data-draft" if edge.draft else ""}/>'
-            for edge in edges
-        )
+def cables(edges: Sequence[Edge], many: bool = False) -> SafeString:  # noqa: FBT001, FBT002 - from a template
+    """Cables as SVG paths; `data-points` and `data-of` let canvas-wires.js light and stretch those of one card.
+
+    Of many, those are not painted until they are needed; bundles are painted in their place.
+    """
+    singles = "".join(
+        f'<path class="edge{" edge--single" if many else ""}" data-net="{edge.net}" data-of="{" ".join(edge.of)}"'
+        f' data-points="{_points(edge)}"{"" if many else _d(edge)}'
+        f"{' data-rail' if edge.leaves_rail else ''}{' data-draft' if edge.draft else ''}/>"
+        for edge in edges
     )
+    return SafeString(_bundles(edges) + singles if many else singles)
+
+
+def _d(edge: Edge) -> str:
+    return f' d="{edge.d}"'
 
 
 def _points(edge: Edge) -> str:
-    return " ".join(f"{x:g},{y:g}" for x, y in edge.points)
+    return " ".join(f"{px(x)},{px(y)}" for x, y in edge.points)
+
+
+def _bundles(edges: Sequence[Edge]) -> str:
+    drawn = ""
+    for (net, draft), group in groupby(edges, key=lambda edge: (edge.net, edge.draft)):
+        paths = [edge.d for edge in group]
+        for start in range(0, len(paths), BUNDLE):
+            path = "".join(paths[start : start + BUNDLE])
+            drawn += f'<path class="edge" data-net="{net}" d="{path}"{" data-draft" if draft else ""}/>'
+    return drawn
 
 
 @register.simple_tag
@@ -114,22 +137,44 @@ def halos(paths: Iterable[str]) -> SafeString:
     return SafeString("".join(f'<path class="edge edge--halo" d="{path}"/>' for path in paths))
 
 
-# Drawn around the origin, then put in place.
-_SHAPES = {
-    "dot": '<circle class="joint joint--solid" r="2"',
-    "wan": '<circle class="joint" r="4"',
-    "lan": '<rect class="joint" x="-3.5" y="-3.5" width="7" height="7"',
-    "san": '<path class="joint" d="M0 -5l5 5-5 5-5-5z"',
-}
-
-
 @register.simple_tag
-def joints(marks: Iterable[Joint]) -> SafeString:
-    """Ports and junctions: circles for WAN, squares for LAN, diamonds for SAN."""
+def joints(marks: Sequence[Joint], many: bool = False) -> SafeString:  # noqa: FBT001, FBT002 - from a template
+    """Ports and junctions: circles for WAN, squares for LAN, diamonds for SAN, dots where a cable leaves a rail.
+
+    None has a transform: a thousand of those make every frame of a zoom several times as slow in Chromium.
+    """
+    if many:
+        return SafeString(_joint_bundles(marks))
     return SafeString(
         "".join(
-            f'{_SHAPES[mark.shape]} data-net="{mark.net}" data-at="{mark.x:g},{mark.y:g}"'
-            f' transform="translate({mark.x:g} {mark.y:g})"{" data-draft" if mark.draft else ""}/>'
+            f'<path class="joint{" joint--solid" if mark.shape == "dot" else ""}" data-net="{mark.net}"'
+            f' data-at="{px(mark.x)},{px(mark.y)}" d="{_shape(mark)}"{" data-draft" if mark.draft else ""}/>'
             for mark in marks
         )
     )
+
+
+def _joint_bundles(marks: Sequence[Joint]) -> str:
+    alike: dict[tuple[str, str, bool], list[str]] = {}
+    for mark in marks:
+        alike.setdefault((mark.shape, mark.net, mark.draft), []).append(_shape(mark))
+    drawn = ""
+    for (shape, net, draft), paths in alike.items():
+        solid = " joint--solid" if shape == "dot" else ""
+        for start in range(0, len(paths), BUNDLE):
+            path = "".join(paths[start : start + BUNDLE])
+            drawn += f'<path class="joint{solid}" data-net="{net}" d="{path}"{" data-draft" if draft else ""}/>'
+    return drawn
+
+
+def _shape(mark: Joint) -> str:
+    x, y = mark.x, mark.y
+    match mark.shape:
+        case "dot":
+            return f"M{px(x - 2)} {px(y)}a2 2 0 1 0 4 0a2 2 0 1 0-4 0z"
+        case "wan":
+            return f"M{px(x - 4)} {px(y)}a4 4 0 1 0 8 0a4 4 0 1 0-8 0z"
+        case "lan":
+            return f"M{px(x - 3.5)} {px(y - 3.5)}h7v7h-7z"
+        case _:
+            return f"M{px(x)} {px(y - 5)}l5 5-5 5-5-5z"

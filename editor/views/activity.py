@@ -73,7 +73,7 @@ class Log:
 def of_infrastructure(request: HttpRequest, pk: int) -> HttpResponse:
     infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
     events = Event.objects.told().filter(infrastructure=infrastructure)
-    who, result, wanted = (request.GET.get(name, "").strip() for name in ("who", "result", "q"))
+    who, result, wanted = (request.GET.get(name, "").replace("\0", "").strip() for name in ("who", "result", "q"))
     if who:
         events = events.filter(actor__pk=_number(who))
     if result:

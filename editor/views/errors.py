@@ -39,6 +39,14 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return HttpResponse(render_to_string("500.html", context), status=500)
 
 
+def unavailable(request: HttpRequest) -> HttpResponse:
+    """The database is locked, full or away. Reads nothing from it."""
+    name = "503.html#fragment" if is_partial(request) else "503.html"
+    context = {"path": request.path if request.method == "GET" else "/"}
+    response = HttpResponse(render_to_string(name, context), status=503, headers={"Retry-After": "10"})
+    return _toast(response) if is_partial(request) else response
+
+
 def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:
     """A form was sent without its token: the page is older than the session, or cookies are refused."""
     log.warning("A form was refused: %s %s: %s", request.method, request.path, reason)

@@ -77,7 +77,7 @@ class Row:
 def index(request: HttpRequest) -> HttpResponse:
     assert isinstance(request.user, User)
     newest = last_event_id()
-    wanted = request.GET.get("q", "").strip()
+    wanted = request.GET.get("q", "").replace("\0", "").strip()
     all_of_them = Infrastructure.objects.visible_to(request.user)
     found = all_of_them.filter(label__icontains=wanted) if wanted else all_of_them
     rows = rows_of(list(found), now=timezone.now())

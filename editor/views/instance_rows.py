@@ -131,7 +131,7 @@ def _row(instance: Instance, drives: list[Drive], now: datetime, said: str) -> R
 _REASONS: dict[PowerCommand, Callable[[Instance, Iterable[Drive]], str | None]] = {
     PowerCommand.SOFT_SHUTDOWN: lambda instance, _: why_not_soft_shut_down(instance),
     PowerCommand.POWER_ON: why_not_power_on,
-    PowerCommand.RESET: lambda instance, _: why_not_reset(instance),
+    PowerCommand.RESET: why_not_reset,
     PowerCommand.HARD_POWER_OFF: lambda instance, _: why_not_hard_power_off(instance),
 }
 

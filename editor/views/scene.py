@@ -117,6 +117,7 @@ class Drawing:
     wiring: canvas.Wiring
     bounds: canvas.Bounds
     map: canvas.Map
+    many: bool
 
 
 @dataclass
@@ -136,7 +137,6 @@ class Scene:
     nodes: list[Node]
     drawing: Drawing
     counts: Counts
-    many: bool
 
 
 class InstanceRow(NamedTuple):
@@ -161,7 +161,7 @@ class DriveRow(NamedTuple):
 def draw(infrastructure: Infrastructure, *, selected: str = "") -> Scene:
     """Reads an infrastructure and lays it out. Six queries, however large it is."""
     products = _Products(infrastructure)
-    many = len(products.instance_arrays) + len(products.drive_arrays) > MANY_ARRAYS
+    many = products.many
     instances = _instances(infrastructure)
     drives = _drives(infrastructure)
     nodes = [_network_node(network) for network in products.networks]
@@ -175,7 +175,6 @@ def draw(infrastructure: Infrastructure, *, selected: str = "") -> Scene:
         nodes=_outline_order(nodes),
         drawing=products.drawing(),
         counts=_counts(instances, drives),
-        many=many,
     )
 
 
@@ -234,6 +233,10 @@ class _Products:
         ):
             self.plugged[array].append(f"network-{network}")
 
+    @property
+    def many(self) -> bool:
+        return len(self.instance_arrays) + len(self.drive_arrays) > MANY_ARRAYS
+
     def drawing(self) -> Drawing:
         plates = [canvas.Plate(network.topic, network.kind, network.x, network.y) for network in self.networks]
         owners = [
@@ -263,6 +266,7 @@ class _Products:
             wiring=wiring,
             bounds=canvas.bounds(plates, [*owners, *drives]),
             map=canvas.minimap(plates, [*owners, *drives], wiring),
+            many=self.many,
         )
 
 

@@ -62,6 +62,7 @@ function begin() {
   if (reason) {
     held = null;
     say(reason, "bad");
+    stage.addEventListener("pointerup", swallowOne, { once: true });
     return false;
   }
   held.cables = cablesOf(topicOf(node));
@@ -89,8 +90,7 @@ function onUp(event) {
   if (!dragging) return;
   delete node.dataset.uiDragging;
   node.removeAttribute("hx-morph-skip");
-  stage.addEventListener("click", swallow, { capture: true, once: true });
-  setTimeout(() => stage.removeEventListener("click", swallow, true));
+  swallowOne();
   const [x, y] = [snap(to.x), snap(to.y)];
   if (event.type === "pointercancel" || (x === box.x && y === box.y)) {
     place(node);
@@ -101,10 +101,15 @@ function onUp(event) {
   save(node, x, y);
 }
 
-/** The click that ends a drag does not open the card. */
 function swallow(event) {
   event.preventDefault();
   event.stopImmediatePropagation();
+}
+
+/** The click that ends a drag does not open the card. */
+function swallowOne() {
+  stage.addEventListener("click", swallow, { capture: true, once: true });
+  setTimeout(() => stage.removeEventListener("click", swallow, true));
 }
 
 // ── By keys ──────────────────────────────────────────────────────────────────

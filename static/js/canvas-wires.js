@@ -44,15 +44,17 @@ export function cablesOf(topic) {
     const first = edge.dataset.of.split(" ")[0] === topic;
     return { edge, first, points: first ? points : points.toReversed(), rail: first && "rail" in edge.dataset };
   });
-  const joints = [...(wiring()?.querySelectorAll("[data-at]") ?? [])]
-    .map((joint) => ({ joint, at: joint.dataset.at.split(",").map(Number) }))
-    .filter(({ at }) => edges.some(({ points, rail }) => !rail && same(points[0], at)));
+  const joints = [...(wiring()?.querySelectorAll("[data-at]") ?? [])].filter((joint) => {
+    const at = joint.dataset.at.split(",").map(Number);
+    return edges.some(({ points, rail }) => !rail && same(points[0], at));
+  });
   return (dx, dy) => {
     for (const { edge, first, points, rail } of edges) {
+      edge.dataset.uiHeld = "";
       const line = stretch(points, rail ? 0 : dx, dy); // what leaves a rail keeps its place along the rail
       edge.setAttribute("d", poly(first ? line : line.toReversed()));
     }
-    for (const { joint, at } of joints) joint.setAttribute("transform", `translate(${at[0] + dx} ${at[1] + dy})`);
+    for (const joint of joints) joint.setAttribute("transform", `translate(${dx} ${dy})`); // a refresh takes it away
   };
 }
 
@@ -60,5 +62,8 @@ export function cablesOf(topic) {
 export function light(topic) {
   for (const edge of wiring()?.querySelectorAll("[data-ui-lit]") ?? []) delete edge.dataset.uiLit;
   if (!topic || topic.startsWith("network-")) return;
-  for (const edge of wiring()?.querySelectorAll(`[data-of~="${topic}"]`) ?? []) edge.dataset.uiLit = "";
+  for (const edge of wiring()?.querySelectorAll(`[data-of~="${topic}"]`) ?? []) {
+    if (!edge.hasAttribute("d")) edge.setAttribute("d", poly(parse(edge.dataset.points))); // painted in a bundle so far
+    edge.dataset.uiLit = "";
+  }
 }

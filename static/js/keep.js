@@ -41,7 +41,9 @@ document.addEventListener("htmx:after:swap", (event) => {
   if (!form?.isConnected || event.detail.ctx.response.status >= 500) return;
   for (const field of form.querySelectorAll("[data-keep]")) {
     field.value = field.defaultValue; // a morph does not touch the value of the focused field
-    if (field === document.activeElement) mark(field);
+    // What was refused is half-typed text again, which the next live update must leave alone.
+    if (event.detail.ctx.response.status >= 400) field.defaultValue = "";
+    if (field === document.activeElement || edited(field)) mark(field);
   }
   const key = form.elements.namedItem("key");
   if (!key || !form.dataset.nextKey) return;

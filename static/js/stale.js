@@ -2,6 +2,9 @@
 // the live update that shows it done. Every live fragment says when it was rendered ([data-now]); one that is older than
 // what is on the page is left out. Refusals always count: they say something that is nowhere else.
 
+// An answer is never so late; what looks older was rendered after the server's clock had been set back.
+const LATEST_MS = 30_000;
+
 const renderedAt = (element) => Date.parse(element?.dataset?.now ?? "");
 
 function place(target) {
@@ -14,6 +17,7 @@ document.addEventListener("htmx:before:swap", (event) => {
   for (const task of [...tasks]) {
     const fresh = task.fragment.firstElementChild;
     const shown = place(task.target);
-    if (shown && fresh?.id === shown.id && renderedAt(fresh) < renderedAt(shown)) tasks.splice(tasks.indexOf(task), 1);
+    const late = renderedAt(shown) - renderedAt(fresh);
+    if (shown && fresh?.id === shown.id && late > 0 && late < LATEST_MS) tasks.splice(tasks.indexOf(task), 1);
   }
 });

@@ -10,6 +10,7 @@
       return null; // storage is switched off
     }
   };
+  root.dataset.uiJs = "";
   const theme = kept("theme");
   if (theme === "light" || theme === "dark") root.dataset.theme = theme;
   if (kept("keys") === "off") root.dataset.keys = "off";

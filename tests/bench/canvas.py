@@ -88,24 +88,25 @@ def _visit(browser: Browser, where: Installation, scene: dict[str, Any], drawing
 
 
 def _move(browser: Browser, where: Installation, scene: dict[str, Any], drawing: Drawing, *, seconds: float) -> None:
-    """Zooms in and out by wheel, then drags the ground about, noting every frame."""
+    """Zooms in and out by wheel, then drags the picture about, noting every frame."""
     context = signed_in(browser, where, scene["session"])
     page = context.new_page()
     page.goto(_path(scene))
     page.evaluate("() => bench.painted()")
-    # Over the ground in a corner: a drag that begins on a card would move the card.
-    x, y = _ground(page)
     for moving, figures in ((_zoom, drawing.zoom), (_pan, drawing.pan)):
         page.wait_for_timeout(500)
         page.evaluate("() => bench.startFrames()")
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            moving(page, x, y)
-        figures.values += page.evaluate("() => bench.stopFrames()")
+            moving(page)
+        noted = page.evaluate("() => bench.stopFrames()")
+        if noted["places"] < STEPS_EACH_WAY // 2:
+            raise RuntimeError(f"The canvas did not move: {noted['places']} places in {seconds:g} s.")
+        figures.values += noted["times"]
     context.close()
 
 
-def _zoom(page: Page, x: int, y: int) -> None:
+def _zoom(page: Page) -> None:
     page.mouse.move(SCREEN["width"] // 2, SCREEN["height"] // 2)
     for direction in (-1, 1):
         for _ in range(STEPS_EACH_WAY):
@@ -113,8 +114,11 @@ def _zoom(page: Page, x: int, y: int) -> None:
             page.wait_for_timeout(STEP_MS)
 
 
-def _pan(page: Page, x: int, y: int) -> None:
+def _pan(page: Page) -> None:
+    """With Space held, since where a card is under the pointer, the card would be dragged."""
+    x, y = SCREEN["width"] // 2, SCREEN["height"] // 2
     page.mouse.move(x, y)
+    page.keyboard.down("Space")
     page.mouse.down()
     for direction in (1, -1):
         for step in range(STEPS_EACH_WAY):
@@ -122,24 +126,7 @@ def _pan(page: Page, x: int, y: int) -> None:
             page.mouse.move(x + far * DRAG_PX, y - far * DRAG_PX // 2)
             page.wait_for_timeout(STEP_MS)
     page.mouse.up()
-
-
-def _ground(page: Page) -> tuple[int, int]:
-    """A point where nothing but the ground of the canvas is."""
-    found = page.evaluate(
-        """() => {
-          const stage = document.getElementById("canvas").getBoundingClientRect();
-          for (let y = stage.bottom - 20; y > stage.top; y -= 12)
-            for (let x = stage.left + 20; x < stage.right; x += 12) {
-              const at = document.elementFromPoint(x, y);
-              if (at && !at.closest("[data-node], .tools, .minimap, .panel")) return [x, y];
-            }
-          return null;
-        }"""
-    )
-    if found is None:
-        raise RuntimeError("There is no ground to drag.")
-    return int(found[0]), int(found[1])
+    page.keyboard.up("Space")
 
 
 def report(found: Sequence[Drawing]) -> str:

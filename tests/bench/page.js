@@ -46,23 +46,27 @@ function watch(wanted) {
   });
 }
 
-/** Begins to note how long each frame takes; `stopFrames` answers all of them, in ms. */
+/** Begins to note how long each frame takes; `stopFrames` answers all of them, in ms, and how many places were seen. */
 function startFrames() {
-  const times = (seen.frames = []);
+  const times = [];
+  const places = new Set();
+  seen.frames = { times, places };
+  const { style } = document.getElementById("canvas");
   let last = null;
   const step = (at) => {
-    if (seen.frames !== times) return;
+    if (seen.frames?.times !== times) return;
     if (last !== null) times.push(at - last);
     last = at;
+    places.add(style.cssText);
     requestAnimationFrame(step);
   };
   requestAnimationFrame(step);
 }
 
 function stopFrames() {
-  const times = seen.frames;
+  const { times, places } = seen.frames;
   seen.frames = null;
-  return times;
+  return { times, places: places.size };
 }
 
 // Drawn: everything was loaded and has run, and a frame was made of that, and the next one, which waits for it.

@@ -88,6 +88,28 @@ class Disk:
 class StorageContract:
     """Promises of StorageDriver."""
 
+    def test_nothing_is_removed_for_a_caller_who_knows_another_head(self, driver: StorageDriver) -> None:
+        disk = Disk(driver)
+        disk.snapshots_with_marks(1, 2)
+        layers = disk.layers
+
+        with pytest.raises(StorageError) as refusal:
+            driver.reclaim(DRIVE, keep=(1, 2), head=2)
+
+        assert refusal.value.permanent
+        assert disk.layers == layers
+
+    def test_switch_to_a_layer_that_stands_elsewhere_is_refused(self, driver: StorageDriver) -> None:
+        disk = Disk(driver)
+        first, _second = disk.snapshots_with_marks(1, 2)
+        disk.put(3)
+
+        with pytest.raises(StorageError) as refusal:
+            driver.revert(DRIVE, onto=first, new_layer=disk.head)
+
+        assert refusal.value.permanent
+        assert disk.mark() == 3
+
     def test_new_drive_is_empty(self, driver: StorageDriver) -> None:
         disk = Disk(driver)
 

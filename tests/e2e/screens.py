@@ -87,9 +87,9 @@ def far_away(page: Page, scene: Scene) -> None:
     page.goto(f"/infrastructures/{scene.demo['atlas-prod']}/")
     button = page.get_by_role("button", name="Zoom out")
     if button.is_visible():
-        button.click()
-        button.click()
-        expect(page.get_by_role("status", name="Zoom level")).to_be_visible()
+        while page.locator("#canvas").get_attribute("data-lod") != "far":
+            button.click()
+            expect(page.locator("#canvas")).to_have_attribute("data-lod", re.compile("near|far"))
 
 
 def account_menu(page: Page, scene: Scene) -> None:

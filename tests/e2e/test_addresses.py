@@ -85,7 +85,11 @@ def test_back_changes_the_panel_and_nothing_else(people: People, hands: Hands) -
     world = hands.make()
     page = people.open("ana")
     sockets: list[WebSocket] = []
-    page.on("websocket", lambda socket: sockets.append(socket))
+
+    def heard_of(socket: WebSocket) -> None:
+        sockets.append(socket)
+
+    page.on("websocket", heard_of)
     page.goto(world.canvas)
     is_live(page)
 

@@ -208,6 +208,7 @@ def test_note_is_edited_where_it_stands(people: People, hands: Hands) -> None:
     history_says(page, "#2after index rebuild", "#1note 1")
     expect(panel(page).get_by_role("button", name="Edit note of #2")).to_be_focused()
     panel(page).get_by_role("button", name="Edit note of #1").click()
+    expect(panel(page).get_by_role("textbox", name="Note of #1")).to_be_focused()
     page.keyboard.press("Escape")
     expect(panel(page).get_by_role("textbox", name="Note of #1")).to_be_hidden()
     history_says(page, "#2after index rebuild", "#1note 1")

@@ -139,7 +139,7 @@ def test_what_leaves_a_rail_begins_on_a_rail_of_that_network(scene):
 
     for edge in edges:
         if edge.leaves_rail:
-            rails = [one for one in edges if one.of[0] == edge.of[0] and (not one.leaves_rail or len(one.of) == 1)]
+            rails = [one for one in edges if one.of[0] == edge.of[0] and one is not edge]
             (plate,) = [plate for plate in plates if plate.key == edge.of[0]]
             under_plate = plate.x <= edge.points[0][0] <= plate.x + PLATE_W and edge.points[0][1] == plate.rail_y
             assert under_plate or any(on_leg(edge.points[0], rail) for rail in rails)
@@ -215,6 +215,20 @@ def test_a_card_behind_another_is_reached_by_a_branch():
         "near": ((144, 22), (526, 22), (526, 200)),
         "far": ((0, 22), (-20, 22), (-20, 560), (526, 560), (526, 600)),
     }
+
+
+def test_branches_share_one_trunk():
+    plate = Plate("lan", "lan", 0, 0)
+    column = [Card(f"web-{row}", 400, 200 + 300 * row, 1, networks=("lan",)) for row in range(3)]
+
+    wiring = wire([plate], column, [])
+
+    assert {edge.of[1]: edge.points for edge in wiring.edges} == {
+        "web-0": ((144, 22), (526, 22), (526, 200)),
+        "web-1": ((-20, 460), (526, 460), (526, 500)),
+        "web-2": ((0, 22), (-20, 22), (-20, 760), (526, 760), (526, 800)),
+    }
+    assert [(joint.x, joint.y) for joint in wiring.joints if joint.shape == "dot"] == [(-20, 460)]
 
 
 def test_cables_of_different_owners_do_not_lie_on_each_other():
@@ -378,9 +392,12 @@ def test_the_small_map_shows_drafts_apart():
 def test_the_drawing_in_the_list_shows_arrays_and_where_they_are_plugged():
     drawn = thumb([(True, 1), (False, 2)])
 
-    assert drawn.boxes == ((8.0, 17), (8, 36), (42, 17), (32, 36), (52, 36))
+    assert list(drawn.boxes) == [(8, 17), (8, 36), (42, 17), (32, 36), (52, 36)]
     assert Counter(net for net, _ in drawn.lines) == {"lan": 3, "wan": 2, "san": 6}
 
 
 def test_the_drawing_of_an_empty_infrastructure_says_so():
-    assert thumb([]).empty
+    drawn = thumb([])
+
+    assert drawn.empty
+    assert not drawn.lines

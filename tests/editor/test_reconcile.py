@@ -10,7 +10,7 @@ import pytest
 from pytest_django import Settings
 
 from editor import bell
-from editor.reconcile import AFTER_FAULT, Job, Worker, worker_lock
+from editor.reconcile import AFTER_FAULT, BACKGROUND_THREADS, Job, Worker, worker_lock
 
 pytestmark = pytest.mark.postgres
 
@@ -126,6 +126,31 @@ def test_background_job_is_stopped_when_somebody_wants_the_drive() -> None:
         worker.stop()
 
     assert done == ["merge stopped", "created"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_merge_that_waits_for_its_turn_keeps_nobody_from_the_drive() -> None:
+    release, created = threading.Event(), threading.Event()
+    turns = threading.Semaphore(0)
+
+    def merge(should_stop: Callable[[], bool]) -> None:
+        del should_stop
+        turns.release()
+        release.wait(WAIT_SECONDS)
+
+    waiting.extend(Job(f"drive-{number}", merge, background=True) for number in range(BACKGROUND_THREADS + 1))
+    worker = Worker()
+    worker.start()
+    try:
+        for _ in range(BACKGROUND_THREADS):
+            assert turns.acquire(timeout=WAIT_SECONDS)
+        waiting.insert(0, Job(f"drive-{BACKGROUND_THREADS}", lambda _: created.set()))
+        bell.ring()
+        assert created.wait(WAIT_SECONDS)
+    finally:
+        waiting.clear()
+        release.set()
+        worker.stop()
 
 
 @pytest.mark.django_db(transaction=True)

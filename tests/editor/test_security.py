@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from django.db import OperationalError
 from django.test import Client
 
 from editor.models import User
+from tests import factories
 
 PASSWORD = "correct horse battery"
 
@@ -52,3 +54,24 @@ def test_signing_in_clears_earlier_mistakes(owner: User, client: Client) -> None
             sign_in(client, "owner@example.org", "wrong")
         assert sign_in(client, "owner@example.org", PASSWORD) == 302
         client.logout()
+
+
+@pytest.mark.parametrize("headers", [{}, {"HX-Request": "true", "HX-Request-Type": "partial"}])
+def test_database_that_does_not_answer_is_said_in_a_sentence(
+    db: None, client: Client, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+) -> None:
+    client.force_login(factories.make_user(), backend="django.contrib.auth.backends.ModelBackend")
+
+    def locked(*_: object) -> None:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr("editor.models.infrastructure.InfrastructureQuerySet.visible_to", locked)
+    response = client.get("/infrastructures/", headers=headers)
+
+    assert (response.status_code, response["Retry-After"]) == (503, "10")
+    assert "It is busy, or its disk is full." in response.content.decode()
+
+
+def test_change_after_the_session_ended_leads_to_the_list_not_to_the_change(db: None, client: Client) -> None:
+    assert client.post("/drives/1/snapshots/create/").headers["Location"] == "/sign-in/?next=/"
+    assert client.get("/drives/1/").headers["Location"] == "/sign-in/?next=/drives/1/"

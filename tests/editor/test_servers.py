@@ -237,7 +237,7 @@ def test_command_nobody_could_send_in_time_is_dropped(rack: Rack) -> None:
     assert (rack.shown(), rack.server().power_command) == (Power.ON, "")
     trouble = rack.server().trouble
     assert trouble is not None
-    assert trouble.text.startswith("It waited for a minute and nobody could send it.")
+    assert trouble.text.startswith("It waited for a minute and no BMC is known to have taken it.")
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_outcome_that_cannot_be_read_back_holds_the_drive_until_it_can(world: Wo
 
     world.work()
 
-    assert world.drive.hold.startswith("Storage stopped answering while working on #1.")
+    assert world.drive.hold.startswith("Storage has not said yet what became of #1.")
     assert world.drive.snapshots.get().state == State.CREATING
     world.work(restarted=True)
     assert (world.drive.hold, world.numbers()) == ("", [])

@@ -1,0 +1,169 @@
+"""When storage is not what the database thinks: nothing is believed, nothing is removed, nothing is held for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+
+from editor import volumes
+from editor.models import Drive
+from editor.reconcile import Worker
+from editor.storage import StorageError, UnknownDrive
+from editor.volumes import driver_of
+from snapshots import actions
+from snapshots.models import Snapshot
+from tests import factories
+from tests.snapshots.conftest import World
+
+
+def refusing(error: StorageError) -> Callable[..., None]:
+    def verb(*_: object, **__: object) -> None:
+        raise error
+
+    return verb
+
+
+def test_failed_merge_holds_up_no_snapshot(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = world.take("one")
+    world.take("two")
+    worker = Worker(since=world.clock.now.replace(year=2000))
+    worker.run_until_quiet()
+    driver = driver_of(world.drive.pool)
+    monkeypatch.setattr(driver, "reclaim", refusing(StorageError("The storage pool is full.")))
+    actions.delete(one, by=world.operator)
+    worker.run_until_quiet()
+    world.clock.advance(1)
+
+    actions.request_create(world.drive, by=world.operator)
+    worker.run_until_quiet()
+
+    assert (world.drive.hold, world.drive.trouble, world.numbers()) == ("", None, [3, 2])
+
+
+def test_clock_that_is_set_back_stops_nothing(world: World) -> None:
+    worker = Worker(since=world.clock.now.replace(year=2000))
+    worker.run_until_quiet()
+
+    world.clock.advance(-3600)
+
+    assert worker.one_pass(world.clock()) > 0
+
+
+def test_layers_that_the_database_does_not_know_are_left_alone(any_world: World) -> None:
+    world = any_world
+    world.take("one")
+    older = {"head_layer": world.drive.head_layer, "next_layer": world.drive.next_layer}
+    world.take("two")
+    layers = driver_of(world.drive.pool).layers(world.pk)
+    Snapshot.objects.filter(number=2).delete()
+
+    Drive.objects.filter(pk=world.pk).update(reclaim_due=True, **older)
+    world.work()
+
+    assert driver_of(world.drive.pool).layers(world.pk) == layers
+
+
+def test_revert_that_did_not_happen_is_not_believed_of_an_older_database(any_world: World) -> None:
+    world = any_world
+    one = world.take("one")
+    older = {"head_layer": world.drive.head_layer, "next_layer": world.drive.next_layer}
+    world.take("two")
+    world.write("now")
+    Snapshot.objects.filter(number=2).delete()
+    Drive.objects.filter(pk=world.pk).update(**older)
+    world.switch_off()
+
+    world.revert(one)
+    world.work()
+
+    trouble = world.drive.trouble
+    assert trouble is not None
+    assert trouble.text.startswith("The storage pool already holds data under the name reserved for this snapshot.")
+    assert (world.content(), world.drive.hold) == ("now", "")
+
+
+def test_volume_of_another_database_is_not_taken_over(any_world: World) -> None:
+    world = any_world
+    world.take("of somebody else")
+    Snapshot.objects.all().delete()
+    Drive.objects.filter(pk=world.pk).update(head_layer=None, next_layer=1)
+
+    world.work()
+
+    assert world.drive.head_layer is None
+    trouble = world.drive.trouble
+    assert trouble is not None
+    assert trouble.text.startswith("The storage pool already holds another drive under this one's name.")
+
+
+def test_volume_that_could_be_made_at_last_is_no_trouble_any_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = factories.make_drive_array(
+        world.drive.drive_array.infrastructure, "late", count=1, made=False, engine="simulated"
+    )
+    drive = array.drives.get()
+    with monkeypatch.context() as patch:
+        patch.setattr(driver_of(drive.pool), "create_drive", refusing(StorageError("The storage pool is full.")))
+        volumes.make(drive.pk)
+    drive.refresh_from_db()
+    assert drive.trouble is not None
+    assert drive.trouble.text == "The storage pool is full."
+
+    volumes.make(drive.pk)
+
+    drive.refresh_from_db()
+    assert (drive.head_layer, drive.trouble) == (1, None)
+
+
+def test_damaged_drive_is_not_held_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged = refusing(StorageError("The stored data of this drive is damaged.", permanent=True))
+    for verb in ("snapshot", "abandon"):
+        monkeypatch.setattr(driver_of(world.drive.pool), verb, damaged)
+    actions.request_create(world.drive, by=world.operator)
+
+    world.work()
+
+    assert world.drive.hold == ""
+    trouble = world.drive.trouble
+    assert trouble is not None
+    assert trouble.text == (
+        "The stored data of this drive is damaged. What became of it is not known. "
+        "Keep the server off until somebody has looked at the storage."
+    )
+
+
+def test_drive_on_a_disk_that_is_not_mounted_stays_held_until_it_is(any_world: World) -> None:
+    world = any_world
+    one, _two = world.take("one"), world.take("two")
+    world.switch_off()
+    world.revert(one)
+    driver, fresh = driver_of(world.drive.pool), world.drive.snapshots.get(pk=one.pk)
+    driver.revert(world.pk, onto=fresh.layer, new_layer=fresh.new_layer)  # and the worker died here
+    with pytest.MonkeyPatch.context() as patch:
+        for verb in ("revert", "abandon"):
+            patch.setattr(driver, verb, refusing(UnknownDrive()))
+        world.work(restarted=True)
+    assert world.drive.hold.startswith("Storage has not said yet what became of #1.")
+
+    world.work(restarted=True)
+
+    assert (world.content(), world.numbers(), world.drive.hold) == ("one", [1], "")
+
+
+def test_key_of_another_drive_or_person_is_another_wish(world: World) -> None:
+    array = factories.make_drive_array(world.drive.drive_array.infrastructure, "other", count=1, made=False)
+    other = array.drives.get()
+    world.work()
+    other.refresh_from_db()
+    key = uuid4()
+
+    actions.request_create(world.drive, by=world.operator, key=key)
+    actions.request_create(other, by=world.operator, key=key)
+    world.work()
+    actions.request_create(world.drive, by=world.owner, key=key)
+    world.work()
+
+    assert (world.numbers(), other.snapshots.count()) == ([2, 1], 1)
