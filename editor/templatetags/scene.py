@@ -30,7 +30,7 @@ def frame(node: Node) -> SafeString:
     return SafeString(
         f'id="node-{topic}" data-node data-x="{node.x}" data-y="{node.y}" data-w="{node.width}" data-h="{node.height}"'
         f' data-move="{node.move_url}" hx-get="{node.card_url}" hx-target="this" hx-swap="outerMorph"'
-        f' hx-push-url="false" hx-trigger="{topic} from:body"'
+        f' hx-push-url="false" hx-trigger="{topic} from:body delay:200ms"'
         + (' data-change="add"' if node.draft else "")
         + (" data-ui-selected" if node.selected else "")
         + (" data-plain" if node.bays is None and not node.net else "")

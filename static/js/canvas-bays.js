@@ -1,4 +1,4 @@
-// Bays: the twin lights up (same number, other array), a tip says what it is, and on large canvases they come when needed.
+// Bays: the twin lights up (same number, other array), a tip says what it is; on large canvases they come when needed.
 
 import { follow, isDrawn, stage, view, world } from "./canvas-view.js";
 
@@ -22,7 +22,8 @@ function show(bay) {
   tip.textContent = bay.getAttribute("aria-label");
   tip.showPopover();
   const at = bay.getBoundingClientRect();
-  const left = Math.min(Math.max(GAP_PX, at.left + at.width / 2 - tip.offsetWidth / 2), innerWidth - tip.offsetWidth - GAP_PX);
+  const farthest = innerWidth - tip.offsetWidth - GAP_PX;
+  const left = Math.min(Math.max(GAP_PX, at.left + at.width / 2 - tip.offsetWidth / 2), farthest);
   const above = at.top - tip.offsetHeight - GAP_PX;
   tip.style.left = `${left}px`;
   tip.style.top = `${above > GAP_PX ? above : at.bottom + GAP_PX}px`;

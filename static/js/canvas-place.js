@@ -1,5 +1,5 @@
-// Cards say where they stand in data-x, data-y, data-w and data-h (px of the world); a policy without inline styles leaves
-// it to this file to apply them. What is swapped in is placed before the browser paints again.
+// Cards say where they stand in data-x, data-y, data-w and data-h (px of the world); a policy without inline styles
+// leaves it to this file to apply them. What is swapped in is placed before the browser paints again.
 
 const world = document.getElementById("world");
 

@@ -9,6 +9,7 @@ const GESTURE_MS = 200;
 const LINE_PX = 40;
 const CLICK_PX = 4;
 
+const PRESSABLE = "button, input, textarea, select, summary, a, [role=menuitem]";
 const OTHERS = ".panel, .tools, .minimap, .menu, dialog";
 
 // ── Wheel ────────────────────────────────────────────────────────────────────
@@ -47,7 +48,8 @@ export function pans(event) {
 }
 
 const distance = ([a, b]) => Math.hypot(a.x - b.x, a.y - b.y);
-const middle = (all) => ({ x: all.reduce((s, p) => s + p.x, 0) / all.length, y: all.reduce((s, p) => s + p.y, 0) / all.length });
+const mean = (numbers) => numbers.reduce((sum, one) => sum + one, 0) / numbers.length;
+const middle = (all) => ({ x: mean(all.map((one) => one.x)), y: mean(all.map((one) => one.y)) });
 
 function onDown(event) {
   if (!isDrawn() || event.target.closest(OTHERS) || event.button > 1) return;
@@ -99,7 +101,7 @@ if (world) {
   stage.addEventListener("dragstart", (event) => event.target.closest("[data-node]") && event.preventDefault());
 
   document.addEventListener("keydown", (event) => {
-    if (event.key !== " " || event.target.closest("button, input, textarea, select, summary, a, [role=menuitem]")) return;
+    if (event.key !== " " || event.target.closest(PRESSABLE)) return;
     event.preventDefault();
     spaceHeld = true;
     stage.dataset.uiSpace = "";

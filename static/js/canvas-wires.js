@@ -5,7 +5,7 @@ const CORNER_R = 10;
 const wiring = () => document.getElementById("wiring");
 const same = (a, b) => a[0] === b[0] && a[1] === b[1];
 
-/** An SVG path through the points, with rounded corners: the same as poly() in editor/canvas.py. */
+/** An SVG path through the points, with rounded corners: the same as poly() in editor/canvas/shapes.py. */
 export function poly(points, radius = CORNER_R) {
   const toward = (start, end) => {
     const length = Math.max(Math.abs(end[0] - start[0]), Math.abs(end[1] - start[1])) || 1;
@@ -15,7 +15,8 @@ export function poly(points, radius = CORNER_R) {
   let path = `M${points[0].join(" ")}`;
   for (let at = 1; at < points.length - 1; at += 1) {
     const corner = points[at];
-    path += `L${toward(corner, points[at - 1]).join(" ")}Q${corner.join(" ")} ${toward(corner, points[at + 1]).join(" ")}`;
+    const [enter, leave] = [toward(corner, points[at - 1]), toward(corner, points[at + 1])];
+    path += `L${enter.join(" ")}Q${corner.join(" ")} ${leave.join(" ")}`;
   }
   return `${path}L${points.at(-1).join(" ")}`;
 }

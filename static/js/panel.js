@@ -10,6 +10,7 @@ const title = () => document.getElementById("panel-title");
 // ── Focus ────────────────────────────────────────────────────────────────────
 
 let opener = null; // what opened the panel, to go back to when it closes
+let node = ""; // the card it is about, for one that was opened by its address
 let lost = null; // where the focus was, in case a swap takes its place away
 
 function remember() {
@@ -48,12 +49,14 @@ function focusAfterOpening(source) {
 function focusAfterClosing() {
   const href = opener?.getAttribute?.("href");
   const back = opener?.isConnected ? opener : href && document.querySelector(`main a[href="${CSS.escape(href)}"]`);
-  (back || document.querySelector("main a[href], main [tabindex]"))?.focus();
+  const card = node && document.querySelector(`#node-${CSS.escape(node)} a[href]`);
+  (back || card || document.querySelector("main a[href], main [tabindex]"))?.focus();
   opener = null;
 }
 
 document.addEventListener("htmx:before:request", (event) => {
   const { sourceElement: source, target } = event.detail.ctx;
+  if (target === panel()) node = document.getElementById("panel-head")?.dataset.nodeOfPanel ?? "";
   // Back and Forward ask in the name of <body>: what had opened the panel is still what to go back to.
   if (target === panel() && source !== document.body && !panel().contains(source)) opener = source;
 });

@@ -9,7 +9,8 @@ const acts = new Map();
 let prefix = "";
 let forget;
 
-const typing = (element) => element.matches?.("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
+const FIELDS = "input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]";
+const typing = (element) => element.matches?.(FIELDS);
 
 /** Calls back when the key is pressed; "g a" is G, then A; "T" is Shift and T. */
 export const singleKey = (key, act) => acts.set(key, act);
@@ -47,7 +48,8 @@ if (sheet) {
   for (const opener of document.querySelectorAll('[data-shortcut="sheet"]')) {
     opener.addEventListener("click", () => sheet.showModal());
   }
-  sheet.addEventListener("click", (event) => event.target === sheet && sheet.close()); // the backdrop: nothing is at stake
+  // The backdrop closes it: nothing is at stake.
+  sheet.addEventListener("click", (event) => event.target === sheet && sheet.close());
   box.checked = root.dataset.keys !== "off";
   box.addEventListener("change", () => {
     if (box.checked) {

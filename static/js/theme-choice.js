@@ -1,4 +1,4 @@
-// The choice of theme in the account menu: the system's, light or dark. Kept in this browser; theme.js applies it first.
+// The theme in the account menu: the system's, light or dark. Kept in this browser; theme.js applies it first.
 
 const root = document.documentElement;
 const choices = [...document.querySelectorAll("[data-theme-choice]")];

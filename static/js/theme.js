@@ -1,4 +1,5 @@
-// Before anything is drawn: the chosen theme, and whether the canvas is drawn or its outline. A classic script on purpose.
+// Before anything is drawn: the chosen theme, and whether the canvas is drawn or its outline. A classic script on
+// purpose: modules run too late for that.
 // <html data-ui-canvas>: the canvas is drawn. Without it, as without JavaScript, the same list is an outline.
 
 (() => {

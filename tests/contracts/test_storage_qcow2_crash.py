@@ -276,16 +276,19 @@ def gate(tmp_path: Path) -> Gate:
 
 
 class Gate:
-    """A qemu-img whose `commit` says that it started, and waits until it is let go."""
+    """A qemu-img that says when it starts a command (`commit`, until told otherwise), and waits until it is let go."""
 
     def __init__(self, folder: Path) -> None:
         self.started, self.go = folder / "started", folder / "go"
         os.mkfifo(self.started)
         os.mkfifo(self.go)
         self.program = folder / "qemu-img"
+        self.stands_before("commit")
+
+    def stands_before(self, command: str) -> None:
         self.program.write_text(
             "#!/bin/sh\n"
-            f'if [ "$1" = commit ]; then echo >{self.started}; read -r _ <{self.go}; fi\n'
+            f'if [ "$1" = {command} ]; then echo >{self.started}; read -r _ <{self.go}; fi\n'
             'exec qemu-img "$@"\n'
         )
         self.program.chmod(0o700)
@@ -297,15 +300,21 @@ class Gate:
         self.go.write_text("go\n")
 
 
-def test_program_that_outlives_us_keeps_the_drive_locked(pool: Path, gate: Gate) -> None:
+def killed_worker(pool: Path, gate: Gate, verb: str) -> None:
+    """A process that was killed while its qemu-img stood at the gate."""
     code = (
         "import sys; from pathlib import Path; from editor.storage.qcow2 import Qcow2Storage\n"
-        f"Qcow2Storage(Path(sys.argv[1]), qemu_img=sys.argv[2]).reclaim({DRIVE}, keep=[1])"
+        f"Qcow2Storage(Path(sys.argv[1]), qemu_img=sys.argv[2]).{verb}"
     )
     worker = subprocess.Popen([sys.executable, "-c", code, str(pool), str(gate.program)])
     gate.wait()
     worker.kill()
     assert worker.wait() == -signal.SIGKILL
+
+
+def test_program_that_outlives_us_keeps_the_drive_locked(pool: Path, gate: Gate) -> None:
+    gate.stands_before("create")
+    killed_worker(pool, gate, f"snapshot({DRIVE}, frozen=3, new_layer=4)")
 
     impatient = Qcow2Storage(pool, busy_seconds=0.02)
     with pytest.raises(StorageError, match="busy with another operation") as busy:
@@ -315,6 +324,17 @@ def test_program_that_outlives_us_keeps_the_drive_locked(pool: Path, gate: Gate)
     gate.open()
     driver = Qcow2Storage(pool)
     driver.snapshot(DRIVE, frozen=3, new_layer=4)
+    assert driver.reclaim(DRIVE, keep=[1, 3]) is True
+    assert_layers_read(pool, {1: TRUTH[1], 3: TRUTH[3], 4: TRUTH[3]})
+    assert_tidy(pool, {1, 3, 4}, check=True)
+
+
+def test_merge_does_not_outlive_us(pool: Path, gate: Gate) -> None:
+    killed_worker(pool, gate, f"reclaim({DRIVE}, keep=[1])")
+
+    driver = Qcow2Storage(pool)  # while the gate is still shut
+    driver.snapshot(DRIVE, frozen=3, new_layer=4)
+
     assert driver.reclaim(DRIVE, keep=[1, 3]) is True
     assert_layers_read(pool, {1: TRUTH[1], 3: TRUTH[3], 4: TRUTH[3]})
     assert_tidy(pool, {1, 3, 4}, check=True)

@@ -226,6 +226,7 @@ def test_snapshot_deleted_by_somebody_else_is_not_reverted_to(people: People, ha
     world = hands.make(count=1, snapshots=2)
     page = people.open("ana", world.drive(1))
     revert_button(page, 1).click()
+    expect(dialog(page)).to_be_visible()
     hands.delete(world.snapshots[0][0], by="tomas")
     people.expect_status(409)
 

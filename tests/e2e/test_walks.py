@@ -15,6 +15,7 @@ from tests.e2e.steps import (
     create_snapshot,
     dialog,
     history_says,
+    is_live,
     note_field,
     panel,
     power_is,
@@ -33,6 +34,7 @@ def test_snapshot_is_created_on_the_way_from_signing_in(people: People, hands: H
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("link", name=world.label, exact=True).click()
+    is_live(page)
     expect(page.get_by_role("heading", level=1)).to_contain_text(world.label)
 
     with without_page_load(page):

@@ -227,10 +227,10 @@ def test_parts_listen_to_what_they_show(browser: Client, world: World) -> None:
     html = page(browser, world)
 
     pk = world.infrastructure.pk
-    assert f'hx-trigger="{world.array.topic} from:body"' in card(html, world.array.topic)
+    assert f'hx-trigger="{world.array.topic} from:body delay:200ms"' in card(html, world.array.topic)
     assert f'hx-trigger="wiring-{pk} from:body"' in html
     assert f'hx-trigger="nodes-{pk} from:body, canvas-refresh from:body"' in html
-    assert f'hx-trigger="infrastructure-{pk} from:body, canvas-refresh from:body"' in html
+    assert f'hx-trigger="infrastructure-{pk} from:body delay:200ms, canvas-refresh from:body"' in html
     assert f'data-infrastructure="{pk}"' in html
 
 

@@ -351,6 +351,7 @@ def test_failure_after_a_success_takes_the_good_news_away(browser: Client, world
         "could not create snapshot #2 of",
         drive.label,
         topics=[drive.topic],
+        url=drive.get_absolute_url(),
         by=world.operator,
         result=Result.FAILED,
     )
