@@ -28,8 +28,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to keep the data; on the disk to be measured")
     parser.add_argument("--chromium", default="/usr/bin/chromium", help="default: %(default)s")
     chosen = parser.parse_args()
+    warm_up = 2
     if chosen.quick:
-        chosen.rounds, chosen.seconds = 2, 1.5
+        chosen.rounds, chosen.seconds, warm_up = 1, 1, 0
     folder = Path(tempfile.mkdtemp(prefix="editor-bench-", dir=chosen.folder))
     try:
         with chromium(chosen.chromium) as browser:
@@ -39,7 +40,7 @@ def main() -> None:
                 seeded = seed(where, "drives")
                 with running(where, log=folder / "clicks.log"):
                     page = signed_in(browser, where, seeded["session"]).new_page()
-                    found = clicks.measure(page, seeded, folder / "twins", rounds=chosen.rounds)
+                    found = clicks.measure(page, seeded, folder / "twins", rounds=chosen.rounds, warm_up=warm_up)
                     page.context.close()
                 print(f"### From the click to its result\n\n{clicks.report(found)}\n", flush=True)
             if chosen.only != "clicks":

@@ -15,9 +15,8 @@ from editor.storage.qcow2 import Qcow2Storage
 from tests.bench.browser import waited, watch
 from tests.bench.figures import Figures, ratio, table
 
-REST_MS = 1200
-"""Between two clicks, as people leave; a form's key is renewed a second after its answer (static/js/keep.js)."""
-WARM_UP = 2
+REST_MS = 600
+"""Between two clicks, as people leave: the cards behind the panel are refreshed meanwhile."""
 
 
 @dataclass
@@ -81,17 +80,20 @@ def _copy_sparse(source: Path, target: Path) -> None:
     shutil.copystat(source, target)
 
 
-def measure(page: Page, seeded: dict[str, Any], twins: Path, *, rounds: int) -> list[Waits]:
-    """Goes round the drives, so that what else the machine does meets all of them, clicks and engine calls alike."""
+def measure(page: Page, seeded: dict[str, Any], twins: Path, *, rounds: int, warm_up: int) -> list[Waits]:
+    """Goes round the drives, so that what else the machine does meets all of them, clicks and engine calls alike.
+
+    The first `warm_up` rounds are not counted.
+    """
     drives = seeded["drives"]
     found = [Waits(drive["name"]) for drive in drives]
     copies = [Twin(twins, Path(seeded["pool"]), drive) for drive in drives]
     page.goto(f"/infrastructures/{seeded['infrastructure']}/")
     page.get_by_role("status").get_by_text("Live").wait_for()
-    for turn in range(WARM_UP + rounds):
+    for turn in range(warm_up + rounds):
         for drive, waits, twin in zip(drives, found, copies, strict=True):
             number = len(drive["layers"]) + 1 + turn  # numbers are never used again
-            _one_round(page, drive, number, twin, waits if turn >= WARM_UP else Waits(""))
+            _one_round(page, drive, number, twin, waits if turn >= warm_up else Waits(""))
     return found
 
 
