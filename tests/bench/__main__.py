@@ -57,7 +57,7 @@ def head(chosen: argparse.Namespace, chromium_version: str) -> None:
     load = os.getloadavg()[0]
     print(
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} CPUs (load {load:.1f} at the start), "
-        f"Chromium {chromium_version}, software rendering, {chosen.rounds} rounds. Milliseconds, "
+        f"Chromium {chromium_version}, software rendering, rounds: {chosen.rounds}. Milliseconds, "
         "median / 95th percentile. Repeat with `make bench`; options: `.venv/bin/python -m tests.bench --help`.\n",
         flush=True,
     )

@@ -12,6 +12,9 @@ from tests.e2e.hands import Hands, World
 from tests.e2e.product import Product
 from tests.e2e.steps import create_button, dialog, history, note_field, panel, power_is, revert_button, select_and
 
+STILL = "() => document.getAnimations().every(one => one.playState !== 'running')"
+"""Whether nothing moves or changes its colour any more."""
+
 
 @dataclass(frozen=True)
 class Scene:

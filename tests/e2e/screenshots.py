@@ -5,16 +5,20 @@ python -m tests.e2e.screenshots FOLDER [part of a screen's name]
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Error, expect, sync_playwright
 
 from tests.e2e.conftest import FLAGS, HEIGHTS, PATIENCE_MS, People
 from tests.e2e.hands import Hands
 from tests.e2e.product import Product
-from tests.e2e.screens import SCREENS, in_work_ends, scene_of
+from tests.e2e.screens import SCREENS, STILL, in_work_ends, scene_of
+
+THEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
 
 
 def main(folder: Path, part: str = "") -> None:
@@ -24,7 +28,7 @@ def main(folder: Path, part: str = "") -> None:
         product = Product(Path(data))
         product.start()
         hands = Hands(product)
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         try:
             for width in HEIGHTS:
                 scene = scene_of(product, hands)
@@ -37,8 +41,9 @@ def main(folder: Path, part: str = "") -> None:
                         screen.show(page, scene)
                     except (AssertionError, Error) as error:
                         print(f"{screen.name} at {width}: {str(error)[:300]}")
-                    for theme in ("light", "dark"):
+                    for theme in THEMES:
                         page.emulate_media(color_scheme=theme)
+                        page.wait_for_function(STILL)
                         page.screenshot(path=folder / f"{screen.name}-{width}-{theme}.png")
                     if screen.name == "in-work":
                         in_work_ends(page, scene)

@@ -12,13 +12,12 @@ from playwright.sync_api import Page, expect
 from tests.e2e.conftest import People
 from tests.e2e.hands import Hands
 from tests.e2e.product import Product
-from tests.e2e.screens import SCREENS, Scene, Screen, in_work_ends, scene_of
+from tests.e2e.screens import SCREENS, STILL, Scene, Screen, in_work_ends, scene_of
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 RUN = "tags => axe.run({runOnly: tags, resultTypes: ['violations'], elementRef: false})"
 # Of all rules these alone look at colours; markup is the same in both themes.
-STILL = "() => document.getAnimations().every(one => one.playState !== 'running')"
 COLOURS = "() => axe.run({runOnly: {type: 'rule', values: ['color-contrast', 'link-in-text-block']}})"
 
 
