@@ -102,7 +102,7 @@ def test_database_is_sqlite_that_survives_a_power_failure() -> None:
     assert database["ENGINE"] == "django.db.backends.sqlite3"
     assert database["OPTIONS"] == {
         "transaction_mode": "IMMEDIATE",
-        "timeout": 20,
+        "timeout": 5,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }
 
