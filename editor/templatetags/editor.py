@@ -9,6 +9,7 @@ from django.templatetags.static import static
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from editor import words
 from editor.models import Power
 
 register = template.Library()
@@ -69,3 +70,9 @@ def gauge(number: int) -> SafeString:
     return format_html(
         '<span class="gauge">{}<span>{}/5<span class="vh"> snapshots</span></span></span>', ticks(number), number
     )
+
+
+@register.filter
+def counted(number: int, thing: str) -> str:
+    """{{ 1|counted:"server" }} answers "1 server", 2 "2 servers"."""
+    return words.counted(number, thing)

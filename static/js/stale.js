@@ -11,6 +11,8 @@ function place(target) {
   return typeof target === "string" ? document.querySelector(target) : target;
 }
 
+const lookAgain = () => document.body.dispatchEvent(new CustomEvent("panel-refresh"));
+
 document.addEventListener("htmx:before:swap", (event) => {
   const { ctx, tasks } = event.detail;
   if (ctx.response?.status !== 200) return;
@@ -18,6 +20,9 @@ document.addEventListener("htmx:before:swap", (event) => {
     const fresh = task.fragment.firstElementChild;
     const shown = place(task.target);
     const late = renderedAt(shown) - renderedAt(fresh);
-    if (shown && fresh?.id === shown.id && late > 0 && late < LATEST_MS) tasks.splice(tasks.indexOf(task), 1);
+    if (!shown || fresh?.id !== shown.id || !(late > 0 && late < LATEST_MS)) continue;
+    // What was said to one's own command is nowhere else: it is shown, and what is true now is asked for again.
+    if (fresh.querySelector("[data-said][hx-morph-skip]")) setTimeout(lookAgain);
+    else tasks.splice(tasks.indexOf(task), 1);
   }
 });

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, WebSocketRoute, expect
+from playwright.sync_api import Locator, Page, Route, WebSocketRoute, expect
 
 from tests.e2e.conftest import People
 from tests.e2e.hands import Hands
@@ -402,3 +402,22 @@ def test_commands_for_several_instances_say_for_each_what_became_of_it(people: P
     power_is(page, "web-1", "Shutting down")
     power_is(page, "web-2", "Shutting down")
     expect(instance_row(page, "web-3")).to_contain_text("web-3 is already off.")
+
+
+def test_answer_that_a_live_update_overtook_still_says_what_was_refused(people: People, hands: Hands) -> None:
+    world = hands.make(power="on")
+    hands.press_power_button(world.instances[1], "off")
+    page = people.open("ana", world.list_of_instances)
+    power_is(page, "web-2", "Off")
+
+    def hold_back(route: Route) -> None:
+        answer = route.fetch()
+        power_is(page, "web-1", "Shutting down")
+        route.fulfill(response=answer)
+
+    page.route("**/power/", hold_back)
+    panel(page).get_by_role("checkbox", name="Select all instances").check()
+    panel(page).get_by_role("button", name="Soft Shutdown", exact=True).click()
+
+    expect(instance_row(page, "web-2")).to_contain_text("web-2 is already off.")
+    power_is(page, "web-1", "Shutting down")
