@@ -17,19 +17,25 @@ from pytest_django import Settings
 
 from tests import postgresql
 
-# The settings are imported as soon as pytest-django starts, before any fixture: the folder must be there by then.
-_folder = Path(tempfile.mkdtemp(prefix="editor-tests-"))
-atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 
-for name in (
-    *("ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "EMBEDDED_WORKER", "EVENT_DAYS", "FORWARDED_ALLOW_IPS"),
-    *("PORT", "PUBLIC_URL", "SECRET_KEY", "SHUTDOWN_SECONDS"),
-):
-    os.environ.pop(name, None)
-os.environ["DATA_DIR"] = str(_folder / "data")
-os.environ["DJANGO_SETTINGS_MODULE"] = "editor.settings"
-if os.environ.get("TEST_DATABASE") == "postgresql":
-    os.environ["DATABASE_URL"] = postgresql.start(_folder / "postgresql")
+def _set_environment() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="editor-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name in (
+        *("ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "EMBEDDED_WORKER", "EVENT_DAYS", "FORWARDED_ALLOW_IPS"),
+        *("PORT", "PUBLIC_URL", "SECRET_KEY", "SHUTDOWN_SECONDS"),
+    ):
+        os.environ.pop(name, None)
+    os.environ["DATA_DIR"] = str(folder / "data")
+    os.environ["DJANGO_SETTINGS_MODULE"] = "editor.settings"
+    if os.environ.get("TEST_DATABASE") == "postgresql":
+        os.environ["DATABASE_URL"] = postgresql.start(folder / "postgresql")
+
+
+# The settings are imported as soon as pytest-django starts, before any fixture: the folder must be there by then. The
+# processes of pytest-xdist are given this environment; each makes databases of its own there.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _set_environment()
 
 import django  # noqa: E402 - only now
 from django.conf import settings  # noqa: E402

@@ -156,15 +156,20 @@ def effects(at: int | None = None, how: str = "before") -> Iterator[Effects]:
 
 
 def crashes(pool: Path, verb: Callable[[Qcow2Storage], object], scratch: Path) -> Iterator[Path]:
-    """For each point at which the verb can be broken off: a copy of the pool as it was left then."""
+    """For each point at which the verb can be broken off: a copy of the pool as it was left then.
+
+    What stands before an effect is what the one before it left, unless that was a program, which may be at work still.
+    """
     unbroken = copied(pool, scratch / "whole")
     with effects() as whole:
         verb(Qcow2Storage(unbroken))
-    count = len(whole.seen)
-    assert count > 0
-    for at in range(count):
-        starts = whole.seen[at].startswith("qemu")
-        for how in ("before", "after", "killed") if starts else ("before", "after"):
+    assert whole.seen
+    after_program = True
+    for at, effect in enumerate(whole.seen):
+        is_program = effect.startswith("qemu")
+        ways = ["before"] * after_program + ["after"] + ["killed"] * is_program
+        after_program = is_program
+        for how in ways:
             left = copied(pool, scratch / f"{at}-{how}")
             with effects(at, how) as broken:
                 verb(Qcow2Storage(left))

@@ -98,12 +98,13 @@ def elsewhere(settings: Settings, folder: Path) -> Iterator[Path]:
     data = folder / "restored"
     data.mkdir()
     on_postgresql = connection.vendor == "postgresql"
+    other = f"{ours}_restored"
     if on_postgresql:
         with connection.cursor() as cursor:
-            cursor.execute("CREATE DATABASE restored TEMPLATE template0")
+            cursor.execute(f"CREATE DATABASE {other} TEMPLATE template0")
     connection.close()
     before, settings.DATA_DIR = settings.DATA_DIR, data
-    connection.settings_dict["NAME"] = "restored" if on_postgresql else str(data / "editor.sqlite3")
+    connection.settings_dict["NAME"] = other if on_postgresql else str(data / "editor.sqlite3")
     try:
         yield data
     finally:
@@ -112,7 +113,7 @@ def elsewhere(settings: Settings, folder: Path) -> Iterator[Path]:
         settings.DATA_DIR = before
         if on_postgresql:
             with connection.cursor() as cursor:
-                cursor.execute("DROP DATABASE restored")
+                cursor.execute(f"DROP DATABASE {other}")
 
 
 def everything_is_there(world: World) -> None:

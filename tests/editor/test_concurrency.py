@@ -230,7 +230,7 @@ def test_later_event_does_not_become_visible_before_an_earlier_one(world: World)
 
 def test_follower_misses_nothing_that_many_write_at_once(world: World) -> None:
     infrastructure = world.drive.drive_array.infrastructure_id
-    writers, each = 4, 25
+    writers, each = 4, 25 if connection.vendor == "postgresql" else 4  # SQLite has one writer: the others wait
     last = before = Event.objects.latest("pk").pk
     begin = threading.Barrier(writers + 1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -11,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, WebSocketRoute, expect, sync_playwright
-
-pytestmark = pytest.mark.e2e
+from playwright.sync_api import Browser, Page, Route, WebSocketRoute, expect
 
 STATIC = Path(__file__).parents[2] / "static"
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -42,14 +39,6 @@ document.addEventListener("DOMContentLoaded", () => {
   for (let n = 0; n <= 40; n++) names.push(`drive-${n}`);
   for (const name of names) document.body.addEventListener(name, () => window.heard.push(name));
 });"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 class Server:
