@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-
 from editor.storage.base import StorageDriver
 from editor.storage.simulated import SimulatedStorage
 from editor.volumes import driver_of
@@ -155,7 +154,9 @@ def test_revert_survives_death_at_any_point(world: World, subtests: pytest.Subte
     )
 
 
-def test_clearing_up_behind_a_deleted_snapshot_survives_death_at_any_point(world: World, subtests: pytest.Subtests) -> None:
+def test_clearing_up_behind_a_deleted_snapshot_survives_death_at_any_point(
+    world: World, subtests: pytest.Subtests
+) -> None:
     taken = [world.take(state) for state in ("one", "two", "three")]
     world.write("now")
 
