@@ -102,7 +102,7 @@ document.addEventListener(
   true, // before htmx, which listens on the button itself
 );
 
-// ── Copy link ────────────────────────────────────────────────────────────────
+// ── Copy link, copy details ──────────────────────────────────────────────────
 
 async function copy(text) {
   try {
@@ -113,14 +113,27 @@ async function copy(text) {
   }
 }
 
-document.addEventListener("click", async (event) => {
-  const button = event.target.closest?.("[data-copy-link]");
-  if (!button) return;
+function sayBeside(button, text) {
   const said = button.parentElement.querySelector("[data-copied]");
-  said.textContent = (await copy(location.href)) ? "Link copied" : "Copy it from the address bar";
+  said.textContent = text;
   setTimeout(() => {
     said.textContent = "";
   }, SHOWN_MS);
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest?.("[data-copy-link]");
+  if (!button) return;
+  sayBeside(button, (await copy(location.href)) ? "Link copied" : "Copy it from the address bar");
+});
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest?.("[data-copy-details]");
+  if (!button) return;
+  const details = button.closest(".note").querySelector("details");
+  const done = await copy(details.querySelector("pre").textContent);
+  if (!done) details.open = true;
+  sayBeside(button, done ? "Details copied" : "Copy them from below");
 });
 
 // ── Keys ─────────────────────────────────────────────────────────────────────

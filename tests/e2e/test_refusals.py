@@ -268,6 +268,19 @@ def test_full_storage_is_said_in_place_and_trying_again_works(people: People, ha
     assert [hands.text(world.drives[0]), hands.facts(world.drives[0])["trouble"]] == ["now", ""]
 
 
+def test_details_for_support_can_be_copied(people: People, hands: Hands, product: Product) -> None:
+    world = hands.make(count=1)
+    page = people.open("ana", world.drive(1), permissions=["clipboard-read", "clipboard-write"])
+    product.qemu_img.finds_the_disk_full()
+    create_snapshot(page)
+    alert = panel(page).get_by_role("alert")
+
+    alert.get_by_role("button", name="Copy details").click()
+
+    expect(alert.get_by_text("Details copied")).to_be_visible()
+    assert "web-data-1" in page.evaluate("navigator.clipboard.readText()")
+
+
 def test_revert_that_storage_refuses_leaves_everything_as_it_was(
     people: People, hands: Hands, product: Product
 ) -> None:

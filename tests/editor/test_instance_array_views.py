@@ -523,7 +523,7 @@ def test_failure_is_told_in_its_row_until_it_is_dismissed(world: World) -> None:
     refused = world.tell("dismiss", 1, by=world.viewer)
     dismissed = world.tell("dismiss", 1)
 
-    assert "Command not sent The BMC refused the command. Dismiss Details for support" in shown
+    assert "Command not sent The BMC refused the command. Copy details Dismiss Details for support" in shown
     assert "HTTP 503" in shown
     assert refused.status_code == 409
     assert dismissed.status_code == 200
