@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from editor.models import Drive, Event, Result
+from editor.models import Drive, Event, Power, Result, Server
 from snapshots.models import Snapshot, State
 from tests import factories
 from tests.reading import read
@@ -147,6 +147,17 @@ def test_viewer_sees_every_control_unavailable_with_the_reason(
     for name in ("Create snapshot", "Revert to #1", "Delete #1…", "Edit note of #1", "Shut down web-1 first"):
         assert page.control(name).unavailable, name
         assert page.reason(name) == reason, name
+
+
+def test_viewer_is_not_told_to_revert(client: Client, world: World) -> None:
+    world.take("one")
+    Server.objects.update(power=Power.OFF)
+    sign_in(client, world.viewer)
+
+    page = read(client.get(address("list", world.pk)))
+
+    assert page.texts["gate"] == "web-1 is off. Power on web-1"
+    assert page.control("Power on web-1").unavailable
 
 
 def test_viewer_changes_nothing_whatever_is_sent(client: Client, world: World) -> None:
