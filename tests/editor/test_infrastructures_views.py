@@ -102,7 +102,7 @@ def test_empty_infrastructure_was_never_deployed(browser: Client, owner: User) -
     infrastructure = Infrastructure.objects.create(label="sandbox")
     Membership.objects.create(infrastructure=infrastructure, user=owner)
 
-    assert row(listed(browser), infrastructure) == "sandbox none yet Drives 0 Never deployed none yet"
+    assert row(listed(browser), infrastructure) == "sandbox Servers none yet Drives 0 Never deployed Activity none yet"
 
 
 def test_what_the_worker_did_is_told_without_a_name(browser: Client, owner: User) -> None:
