@@ -36,7 +36,7 @@ def main(folder: Path, part: str = "") -> None:
                     if part not in screen.name:
                         continue
                     people = People(browser, product, hands)
-                    page = people.open(screen.who, width=width)
+                    page = people.open(screen.who, width=width, has_touch=width < 640)
                     try:
                         screen.show(page, scene)
                     except (AssertionError, Error) as error:
