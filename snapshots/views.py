@@ -22,6 +22,7 @@ from editor.models import Drive, User
 from editor.rules import Refused, why_not_operate
 from editor.views import drives
 from editor.views.page import is_partial, render_fragment, render_panel, visible
+from editor.views.trouble import Trouble, trouble_of
 from editor.words import ago, counted, moment, up_to
 from snapshots import actions
 from snapshots.forms import CreateForm, KeyForm, NoteForm, PowerForm, RevertForm, first_error
@@ -148,7 +149,7 @@ def _tab(request: HttpRequest, drive: Drive, *, status: int = 200, **more: Any) 
     ready = sum(one.state != State.CREATING for one in rows)
     outcome = outcome_of(last_event_of(drive, user, now), drive, ready)
     beside = list(drive.instance.drives.select_related("drive_array")) if drive.instance else []
-    trouble = drives.trouble_of(drive)
+    trouble = trouble_of(drive)
     context = {
         "head": drives.head(drive, "Snapshots"),
         "drive": drive,
@@ -250,7 +251,7 @@ def _revert_button(newer: int, since: str) -> str:
     return f"Revert, lose {since}" if since.startswith("up to") else "Revert, lose all written since"
 
 
-def _again(trouble: drives.Trouble | None, rows: list[Snapshot]) -> str:
+def _again(trouble: Trouble | None, rows: list[Snapshot]) -> str:
     """Answers what "Try again" leads to: "create", the address of a confirmation, or "" when it makes no sense."""
     if trouble is None:
         return ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -15,28 +13,11 @@ from editor.models import Drive, User
 from editor.rules import Refused
 from editor.views.page import is_partial, render_panel, visible
 from editor.views.panel import Head, Step, Tab, words
-from editor.words import moment, size, size_of
+from editor.views.trouble import trouble_of
+from editor.words import size, size_of
 
 SLOTS = 5
 """How many snapshots a gauge has room for; the rule itself is in the app that takes them."""
-
-HEADINGS = {
-    "could not create snapshot": "Snapshot not created",
-    "could not revert to": "Drive not reverted",
-    "could not make the volume of": "Drive not created",
-}
-"""What a failure is called, by the beginning of its Event's verb."""
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """The last failure of a drive, until somebody dismisses it."""
-
-    heading: str
-    verb: str
-    text: str
-    detail: str
-    at: str
 
 
 @require_GET
@@ -118,14 +99,3 @@ def _step(word: str, drive: Drive, other: Drive | None, url: str) -> Step | None
     if other is None:
         return None
     return Step(f"{word} drive, {drive.drive_array.label}-{other.number}", reverse(url, args=[other.pk]))
-
-
-def trouble_of(drive: Drive) -> Trouble | None:
-    """Answers what last went wrong with the drive; null when nothing did, or it was dismissed."""
-    event = drive.trouble
-    if event is None:
-        return None
-    heading = next(
-        (said for verb, said in HEADINGS.items() if event.verb.startswith(verb)), "Something needs attention"
-    )
-    return Trouble(heading, event.verb, event.text, event.detail, f"{moment(event.at)} UTC")

@@ -8,16 +8,10 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
-from editor.models import Drive, Event, Instance, InstanceArray, Power, PowerCommand
+from editor.models import Drive, Instance, InstanceArray, Power, PowerCommand
 from editor.rules import why_not_hard_power_off, why_not_power_on, why_not_reset, why_not_soft_shut_down
-from editor.words import ago, elapsed, moment
-
-HEADINGS = {
-    "could not send": "Command not sent",
-    "could not confirm": "Outcome not known",
-    "saw no effect": "No effect",
-}
-"""What a failure is called, by the beginning of its Event's verb."""
+from editor.views.trouble import Trouble, trouble_of
+from editor.words import ago, elapsed
 
 
 @dataclass(frozen=True)
@@ -28,17 +22,6 @@ class DriveLink:
     url: str
     snapshots: int
     hold: str
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """The last failure of a server, until somebody dismisses it."""
-
-    heading: str
-    verb: str
-    text: str
-    detail: str
-    at: str
 
 
 @dataclass(frozen=True)
@@ -123,7 +106,7 @@ def _row(instance: Instance, drives: list[Drive], now: datetime, said: str) -> R
         why_not=tuple((command.value, reason(instance, drives) or "") for command, reason in _REASONS.items()),
         waiting=waiting_of(instance, now) if power != Power.UNKNOWN else None,
         unknown=(server.power_error or "Its BMC has not answered yet.") if server and power == Power.UNKNOWN else "",
-        trouble=_trouble(server.trouble) if server and server.trouble else None,
+        trouble=trouble_of(server) if server else None,
         said=said,
     )
 
@@ -139,9 +122,3 @@ _REASONS: dict[PowerCommand, Callable[[Instance, Iterable[Drive]], str | None]] 
 def why_not(command: PowerCommand, instance: Instance) -> str:
     """Answers what stands against a command, "" for nothing."""
     return _REASONS[command](instance, instance.drives.select_related("drive_array")) or ""
-
-
-def _trouble(event: Event) -> Trouble:
-    headings = (said for verb, said in HEADINGS.items() if event.verb.startswith(verb))
-    heading = next(headings, "Something needs attention")
-    return Trouble(heading, event.verb, event.text, event.detail, f"{moment(event.at)} UTC")
