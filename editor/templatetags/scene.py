@@ -18,7 +18,7 @@ from editor.templatetags.editor import POWER_WORD, sprite
 
 if TYPE_CHECKING:
     from editor.canvas import Edge, Joint
-    from editor.views.scene import Bay, Lamps, Node
+    from editor.views.cards import Bay, Lamps, Node
 
 register = template.Library()
 
