@@ -14,7 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from editor import actions as power_actions
 from editor.actions import role_of
@@ -38,7 +38,7 @@ POWER = {
 }
 
 
-@require_GET
+@require_safe
 def index(request: HttpRequest, pk: int) -> HttpResponse:
     return _tab(request, drives.visible_drive(request, pk))
 
@@ -81,10 +81,10 @@ def power(request: HttpRequest, pk: int) -> HttpResponse:
     return _changed(request, drive)
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def revert(request: HttpRequest, pk: int) -> HttpResponse:
     snapshot = _visible_snapshot(request, pk)
-    if request.method == "GET":
+    if request.method != "POST":
         return _confirm(request, "revert", snapshot, refused=why_not_revert(snapshot) or "")
     form = RevertForm(request.POST)
     if not form.is_valid():
@@ -100,10 +100,10 @@ def revert(request: HttpRequest, pk: int) -> HttpResponse:
     return _changed(request, snapshot.drive, close=True)
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
     snapshot = _visible_snapshot(request, pk)
-    if request.method == "GET":
+    if request.method != "POST":
         return _confirm(request, "delete", snapshot, refused=why_not_delete(snapshot) or "")
     form = KeyForm(request.POST)
     if not form.is_valid():
@@ -115,11 +115,11 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
     return _changed(request, snapshot.drive, close=True)
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def note(request: HttpRequest, pk: int) -> HttpResponse:
     """The words beside a snapshot, edited where they stand. `?as=text` answers them again unchanged."""
     snapshot = _visible_snapshot(request, pk)
-    if request.method == "GET":
+    if request.method != "POST":
         if request.GET.get("as") == "text":
             return _note(request, snapshot, editing=False)
         return _note(request, snapshot, form=NoteForm(initial={"note": snapshot.note}))

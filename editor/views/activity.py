@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from editor.models import DriveArray, Event, Infrastructure, InstanceArray, Result, User
 from editor.models.event import EventQuerySet
@@ -69,7 +69,7 @@ class Log:
     is_latest: bool
 
 
-@require_GET
+@require_safe
 def of_infrastructure(request: HttpRequest, pk: int) -> HttpResponse:
     infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
     events = Event.objects.told().filter(infrastructure=infrastructure)
@@ -95,19 +95,19 @@ def of_infrastructure(request: HttpRequest, pk: int) -> HttpResponse:
     return _answer(request, head, events, topic=infrastructure.topic, selected="", **context)
 
 
-@require_GET
+@require_safe
 def of_instance_array(request: HttpRequest, pk: int) -> HttpResponse:
     array = instance_arrays.visible_array(request, pk)
     return _answer(request, instance_arrays.head(array, "Activity"), _about(array), topic=array.topic)
 
 
-@require_GET
+@require_safe
 def of_drive_array(request: HttpRequest, pk: int) -> HttpResponse:
     array = visible(request, DriveArray.objects.select_related("infrastructure", "instance_array"), pk)
     return _answer(request, drive_arrays.head(array, "Activity"), _about(array), topic=array.topic)
 
 
-@require_GET
+@require_safe
 def of_drive(request: HttpRequest, pk: int) -> HttpResponse:
     drive = drives.visible_drive(request, pk)
     events = Event.objects.told().filter(infrastructure=drive.drive_array.infrastructure_id).about(drive.topic)

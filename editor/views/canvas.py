@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import render
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from editor import actions, canvas
 from editor.models import DriveArray, Infrastructure, InstanceArray, Network
@@ -30,7 +30,7 @@ def _scene(infrastructure: Infrastructure, selected: str = "") -> dict[str, Any]
     return {"scene": scene, "drawing": scene.drawing, "counts": scene.counts}
 
 
-@require_GET
+@require_safe
 def page(request: Request, pk: int) -> HttpResponse:
     """The canvas without a panel; asked for as a fragment it is a closed panel: nothing."""
     infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
@@ -39,7 +39,7 @@ def page(request: Request, pk: int) -> HttpResponse:
     return render(request, "editor/canvas.html", canvas_context(request, infrastructure))
 
 
-@require_GET
+@require_safe
 def nodes(request: Request, pk: int) -> HttpResponse:
     """The whole world anew; with ?of=drive-array-3,instance-array-2 these cards alone, with their bays."""
     infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
@@ -51,14 +51,14 @@ def nodes(request: Request, pk: int) -> HttpResponse:
     return render(request, "editor/canvas.html#world_again", context)
 
 
-@require_GET
+@require_safe
 def wiring(request: Request, pk: int) -> HttpResponse:
     infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
     context = member_context(request, infrastructure) | {"drawing": draw_wiring(infrastructure)}
     return render(request, "editor/canvas.html#wiring_again", context)
 
 
-@require_GET
+@require_safe
 def status(request: Request, pk: int) -> HttpResponse:
     """The counts in the footer."""
     infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
@@ -66,17 +66,17 @@ def status(request: Request, pk: int) -> HttpResponse:
     return render(request, "editor/canvas.html#counts", context)
 
 
-@require_GET
+@require_safe
 def instance_array_card(request: Request, pk: int) -> HttpResponse:
     return _card(request, visible(request, InstanceArray.objects.select_related("infrastructure"), pk))
 
 
-@require_GET
+@require_safe
 def drive_array_card(request: Request, pk: int) -> HttpResponse:
     return _card(request, visible(request, DriveArray.objects.select_related("infrastructure"), pk))
 
 
-@require_GET
+@require_safe
 def network_card(request: Request, pk: int) -> HttpResponse:
     return _card(request, visible(request, Network.objects.select_related("infrastructure"), pk))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from editor.models import MB, Drive, DriveArray
 from editor.views.drives import SLOTS
@@ -34,7 +34,7 @@ class Row:
     percent: int
 
 
-@require_GET
+@require_safe
 def overview(request: HttpRequest, pk: int) -> HttpResponse:
     now = timezone.now()
     array = _visible_array(request, pk)
@@ -55,7 +55,7 @@ def overview(request: HttpRequest, pk: int) -> HttpResponse:
     return render_panel(request, "editor/drive_array.html", array.infrastructure, context, selected=array.topic)
 
 
-@require_GET
+@require_safe
 def drives(request: HttpRequest, pk: int) -> HttpResponse:
     now = timezone.now()
     array = _visible_array(request, pk)

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from editor.actions import dismiss_trouble
 from editor.models import Drive, User
@@ -20,7 +20,7 @@ SLOTS = 5
 """How many snapshots a gauge has room for; the rule itself is in the app that takes them."""
 
 
-@require_GET
+@require_safe
 def overview(request: HttpRequest, pk: int) -> HttpResponse:
     now = timezone.now()
     drive = visible_drive(request, pk)

@@ -10,7 +10,7 @@ from django.db.models import Count, Exists, OuterRef, Subquery, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from editor.canvas import Thumb, thumb
 from editor.models import (
@@ -73,7 +73,7 @@ class Row:
     thumb: Thumb
 
 
-@require_GET
+@require_safe
 def index(request: HttpRequest) -> HttpResponse:
     assert isinstance(request.user, User)
     newest = last_event_id()

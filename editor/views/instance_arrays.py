@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
 from editor import actions
 from editor.actions import role_of
@@ -29,7 +29,7 @@ NAMED = 3
 """More instances than that are counted, not named."""
 
 
-@require_GET
+@require_safe
 def overview(request: HttpRequest, pk: int) -> HttpResponse:
     array = visible_array(request, pk)
     rows = rows_of(array, now=timezone.now())
@@ -43,27 +43,27 @@ def overview(request: HttpRequest, pk: int) -> HttpResponse:
     return _panel(request, array, "Overview", context)
 
 
-@require_GET
+@require_safe
 def instances(request: HttpRequest, pk: int) -> HttpResponse:
     return _instances(request, visible_array(request, pk))
 
 
-@require_GET
+@require_safe
 def networks(request: HttpRequest, pk: int) -> HttpResponse:
     array = visible_array(request, pk)
     context = {"array": array, "interfaces": array.interfaces.select_related("network").order_by("index")}
     return _panel(request, array, "Networks", context)
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def power(request: HttpRequest, pk: int) -> HttpResponse:
     """Tells instances what to do, each for itself. GET answers the confirmation of what loses data."""
     array = visible_array(request, pk)
-    form = PowerForm(request.GET if request.method == "GET" else request.POST, array=array)
+    form = PowerForm(request.POST if request.method == "POST" else request.GET, array=array)
     if not form.is_valid():
         return _instances(request, array, refused=form.first_error(), status=422)
     command, chosen = form.cleaned_data["command"], form.chosen(array)
-    if request.method == "GET":
+    if request.method != "POST":
         if command not in ASKED_FIRST:
             return redirect("instance_array_instances", array.pk)
         return _confirm(request, array, PowerCommand(command), chosen)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from editor.models import DriveArray, Network, NetworkKind
 from editor.views.page import render_panel, visible
@@ -31,7 +31,7 @@ class Tap:
     servers: str
 
 
-@require_GET
+@require_safe
 def overview(request: HttpRequest, pk: int) -> HttpResponse:
     network = visible(request, Network.objects.select_related("infrastructure"), pk)
     interfaces = network.interfaces.select_related("instance_array").order_by("instance_array__label", "index")
