@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from editor.models import Drive, Instance, Power, PowerCommand, Role
+from editor.models import Drive, Instance, Power, PowerCommand, Role, User
 
 _RANK = {Role.VIEWER: 1, Role.OPERATOR: 2, Role.OWNER: 3}
 
@@ -23,6 +23,18 @@ def why_not_operate(role: str | None) -> str | None:
     if _RANK[Role(role)] < _RANK[Role.OPERATOR]:
         return "You can look but not change anything here. Ask an owner to make you an operator."
     return None
+
+
+def why_not_do_without(people: Iterable[User]) -> str | None:
+    """Whether these accounts may go or lose their powers: somebody must be left who can give permissions."""
+    chiefs = User.objects.filter(is_active=True, is_staff=True, is_superuser=True)
+    going = {one.pk for one in people}
+    last = chiefs.filter(pk__in=going).first()
+    if last is None or chiefs.exclude(pk__in=going).exists():
+        return None
+    return (
+        f"Nobody but {last} can give permissions here. Make somebody else an active superuser with staff status first."
+    )
 
 
 def why_not_use_drive(drive: Drive) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
@@ -13,6 +14,7 @@ from django.http import HttpRequest
 
 from editor.admin.base import Recorded, Shown, person
 from editor.models import Event, Membership, User
+from editor.rules import why_not_do_without
 
 if TYPE_CHECKING:
     Inline = admin.TabularInline[Any, Any]
@@ -38,6 +40,13 @@ class UserForm(Account):
         model = User
         fields = "__all__"
         field_classes: ClassVar[dict[str, type[forms.Field]]] = {}
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        keeps_powers = all(cleaned.get(name, True) for name in ("is_active", "is_staff", "is_superuser"))
+        if not keeps_powers and (reason := why_not_do_without([self.instance])):
+            raise forms.ValidationError(reason)
+        return cleaned
 
 
 @admin.register(User)
@@ -77,6 +86,14 @@ class UserAdmin(Accounts):
         if obj is None or obj == person(request) or person(request).is_superuser:
             return True
         return not (obj.is_staff or obj.is_superuser)
+
+    def get_deleted_objects(
+        self, objs: Sequence[User] | QuerySet[User], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        # All at once: of two superusers each can be done without, as long as the other stays.
+        if reason := why_not_do_without(objs):
+            return [], {}, set(), [reason]
+        return super().get_deleted_objects(objs, request)
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
         self.delete_queryset(request, User.objects.filter(pk=obj.pk))

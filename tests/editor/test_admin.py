@@ -352,6 +352,43 @@ def test_staff_cannot_make_themselves_more_than_they_are(client: Client, chief: 
     assert client.post(page(User, "delete", chief.pk), {"post": "yes"}).status_code == 403
 
 
+LAST_CHIEF = "Nobody but Chief can give permissions here."
+
+
+@pytest.mark.parametrize("lost", ["is_active", "is_staff", "is_superuser"])
+def test_last_superuser_cannot_give_it_up(lost: str, site: Client, chief: User) -> None:
+    form = {"email": chief.email, "name": "Chief", "is_active": "on", "is_staff": "on", "is_superuser": "on"}
+    del form[lost]
+
+    answer = site.post(page(User, "change", chief.pk), form)
+
+    chief.refresh_from_db()
+    assert LAST_CHIEF in answer.content.decode()
+    assert (chief.is_active, chief.is_staff, chief.is_superuser) == (True, True, True)
+
+    User.objects.create_superuser("deputy@example.org", name="Deputy")
+    site.post(page(User, "change", chief.pk), form)
+
+    chief.refresh_from_db()
+    assert getattr(chief, lost) is False
+
+
+def test_last_superusers_cannot_be_deleted(site: Client, chief: User, owner: User) -> None:
+    User.objects.create_superuser("gone@example.org", name="Gone", is_active=False)
+    alone = site.post(page(User, "delete", chief.pk), {"post": "yes"})
+    deputy = User.objects.create_superuser("deputy@example.org", name="Deputy")
+    everybody = {"action": "delete_selected", "_selected_action": [chief.pk, deputy.pk, owner.pk], "post": "yes"}
+    together = site.post(page(User), everybody)
+
+    assert LAST_CHIEF in alone.content.decode()
+    assert "can give permissions here." in together.content.decode()
+    assert User.objects.count() == 4
+
+    site.post(page(User, "delete", deputy.pk), {"post": "yes"})
+
+    assert not User.objects.filter(pk=deputy.pk).exists()
+
+
 # ── Servers, pools, designs ──────────────────────────────────────────────────
 
 
