@@ -28,7 +28,7 @@ AFTER_SILENCE = timedelta(seconds=10)
 LATE = timedelta(seconds=60)
 """A command that nobody sent for so long is dropped: the person who gave it has moved on."""
 RESET_SECONDS = 3
-"""A machine that says On so long after a reset was sent has been through it, even if nobody saw it off."""
+"""A machine that was only ever seen on is looked at for so long after a reset: it may be too quick to be seen off."""
 
 
 class Step(Enum):
@@ -81,8 +81,13 @@ def _judge_command(server: Server, reading: Power, now: datetime, *, label: str)
     asked_at, sent_at = server.power_asked_at or now, server.power_sent_at or now
     took = clock_time(now - asked_at)
     wanted = Power.ON if command in (PowerCommand.POWER_ON, PowerCommand.RESET) else Power.OFF
-    in_reset = command == PowerCommand.RESET and (now - sent_at).total_seconds() < RESET_SECONDS
-    if reading == wanted and not in_reset:
+    was_away = server.power in (Power.OFF, Power.POWERING_ON, Power.SHUTTING_DOWN)
+    if command == PowerCommand.RESET and reading == wanted and not was_away:
+        if (now - sent_at).total_seconds() < RESET_SECONDS:
+            return Outcome()
+        text = f"Its BMC took it, and {label} is on after {took}. Nobody saw it restart in between."
+        return Outcome(ended=True, verb="sent a reset to", text=text)
+    if reading == wanted:
         verb = {
             PowerCommand.SOFT_SHUTDOWN: "shut down",
             PowerCommand.POWER_ON: "powered on",

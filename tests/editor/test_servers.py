@@ -95,7 +95,21 @@ def test_reset_ends_when_the_machine_is_back(rack: Rack) -> None:
     rack.look(11)
 
     assert (rack.shown(), rack.server().power_command) == (Power.ON, "")
-    assert rack.told()[-1][0] == "reset"
+    assert rack.told()[-1] == ("reset", "web-1 is on after 0:11.")
+
+
+def test_reset_that_nobody_saw_is_not_called_a_restart(clock: Clock) -> None:  # noqa: F811
+    sent = Server(power=Power.ON, power_command=PowerCommand.RESET, power_asked_at=clock(), power_sent_at=clock())
+
+    at_once = servers.judge(sent, Power.ON, clock() + timedelta(seconds=1), label="web-1")
+    later = servers.judge(sent, Power.ON, clock() + timedelta(seconds=4), label="web-1")
+
+    assert at_once == servers.Outcome()
+    assert later == servers.Outcome(
+        ended=True,
+        verb="sent a reset to",
+        text="Its BMC took it, and web-1 is on after 0:04. Nobody saw it restart in between.",
+    )
 
 
 def test_ignored_soft_shutdown_says_so_and_is_never_forced(db: None, clock: Clock) -> None:  # noqa: F811
