@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 from django.contrib.sessions.models import Session
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Max, Min
 from django.utils import timezone
 
 from editor import bell
-from editor.models import Event, Infrastructure, Membership, Result, Server, User
+from editor.models import Drive, Event, Infrastructure, Membership, Result, Server, User
 
 POLL_SECONDS = 0.2
 """How long news of other processes may lie unread; those of this process ring the bell."""
@@ -276,7 +276,11 @@ def prune(now: datetime) -> int:
     first_kept = _newest_id() if recent is None else recent
     old = Event.objects.filter(pk__lt=first_kept).order_by("pk").values_list("pk", flat=True)[:PRUNE_ROWS]
     pks = list(old)
-    Event.objects.filter(pk__in=pks).delete()
+    with transaction.atomic():
+        # What last went wrong is forgotten with its event. Locked in everybody's order (see editor.actions).
+        for model in (Server, Drive):
+            list(model.objects.select_for_update(of=("self",)).filter(trouble__in=pks).order_by("pk"))
+        Event.objects.filter(pk__in=pks).delete()
     return len(pks)
 
 

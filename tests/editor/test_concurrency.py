@@ -15,6 +15,7 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from editor import actions as editor_actions
+from editor import follower
 from editor.follower import _newer_than
 from editor.models import Drive, Event, Instance, Power, PowerCommand, Result, Server, User
 from editor.reconcile import Worker
@@ -192,6 +193,38 @@ def test_two_power_commands_at_once_are_one(world: World) -> None:
 
     assert sorted(map(bool, ended)) == [False, True]
     assert Event.objects.filter(result__in=[Result.STARTED, Result.FORCED]).count() == 1
+
+
+def test_old_events_are_deleted_in_the_order_in_which_others_lock(world: World) -> None:
+    array = world.drive.drive_array
+    logs = factories.make_drive_array(array.infrastructure, "logs", instance_array=array.instance_array, count=1)
+    first, second = world.drive.pk, logs.drives.get().pk
+    with transaction.atomic():
+        old = Event.objects.record(array.infrastructure_id, "could not do it", topics=["drive-1"])
+        Event.objects.record(array.infrastructure_id, "did it", topics=["drive-1"])
+    Server.objects.update(trouble=old)
+    for pk in (second, first):  # PostgreSQL finds what was written last behind the others
+        Drive.objects.filter(pk=pk).update(trouble=old)
+
+    def prune() -> int:
+        try:
+            return follower.prune(timezone.now() + timedelta(days=36500))
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            Drive.objects.select_for_update().get(pk=first)
+            pruning = pool.submit(prune)
+            until_waiting(1, [])
+            # Fails at once if whoever waits for the first drive holds the second.
+            nowait = connection.features.has_select_for_update_nowait
+            Drive.objects.select_for_update(nowait=nowait).get(pk=second)
+        deleted = pruning.result(WAIT_SECONDS)
+
+    assert deleted >= 1
+    assert not Server.objects.filter(trouble__isnull=False)
+    assert not Drive.objects.filter(trouble__isnull=False)
 
 
 # ── The order of events ──────────────────────────────────────────────────────
