@@ -96,12 +96,17 @@ def reset(instance: Instance, *, by: User, key: UUID | None = None) -> None:
 
 
 def keep_waiting(instance: Instance, *, by: User) -> None:
-    """Gives a soft shutdown its whole time limit once more and asks the operating system again."""
+    """Gives a soft shutdown its whole time limit once more and asks the operating system again.
+
+    Nothing happens before that limit has passed: to a double click, or to the second of two people.
+    """
     with transaction.atomic():
         fresh, server, _ = _locked(instance)
         demand_operator(by, fresh.instance_array.infrastructure_id)
         demand(why_not_keep_waiting(fresh))
         assert server is not None
+        if not server.power_overdue:
+            return
         server.power_asked_at = timezone.now()
         server.power_deadline = server.power_asked_at + timedelta(seconds=settings.SHUTDOWN_SECONDS)
         server.power_overdue = False
@@ -124,7 +129,10 @@ def leave_on(instance: Instance, *, by: User) -> None:
 
 
 def dismiss_trouble(thing: Instance | Drive, *, by: User) -> None:
-    """Takes a failure of an instance's server, or of a drive, off everybody's page; it stays in the activity log."""
+    """Takes a failure of an instance's server, or of a drive, off everybody's page; it stays in the activity log.
+
+    Nothing happens when there is none any more.
+    """
     if isinstance(thing, Drive):
         infrastructure, topics = thing.drive_array.infrastructure_id, [thing.topic]
     else:
@@ -132,10 +140,11 @@ def dismiss_trouble(thing: Instance | Drive, *, by: User) -> None:
     with transaction.atomic():
         demand_operator(by, infrastructure)
         if isinstance(thing, Drive):
-            Drive.objects.filter(pk=thing.pk).update(trouble=None)
+            dismissed = Drive.objects.filter(pk=thing.pk, trouble__isnull=False).update(trouble=None)
         else:
-            Server.objects.filter(instance=thing).update(trouble=None)
-        Event.objects.record(infrastructure, by=by, result=Result.SILENT, topics=topics)
+            dismissed = Server.objects.filter(instance=thing, trouble__isnull=False).update(trouble=None)
+        if dismissed:
+            Event.objects.record(infrastructure, by=by, result=Result.SILENT, topics=topics)
 
 
 def power_topics(instance: Instance) -> list[str]:

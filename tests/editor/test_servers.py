@@ -323,6 +323,40 @@ def test_same_form_asks_once(rack: Rack) -> None:
     assert rack.server().power_command == ""
 
 
+def test_double_click_on_the_answer_to_an_overdue_shutdown_does_nothing_twice(db: None, clock: Clock) -> None:  # noqa: F811
+    rack = Rack(clock, "soft=ignored")
+    actions.soft_shut_down(rack.instance, by=rack.operator)
+    rack.look(0.1)
+    rack.look(121)
+
+    actions.keep_waiting(rack.instance, by=rack.operator)
+    rack.look(0.1)
+    once = rack.server()
+    actions.keep_waiting(rack.instance, by=rack.operator)
+    twice = rack.server()
+    actions.leave_on(rack.instance, by=rack.operator)
+    with pytest.raises(Refused, match="web-1 is not shutting down any more"):
+        actions.leave_on(rack.instance, by=rack.operator)
+
+    assert (twice.power_asked_at, twice.power_sent_at) == (once.power_asked_at, once.power_sent_at)
+    assert once.power_sent_at is not None
+    assert [verb for verb, _ in rack.told()][-2:] == ["keeps waiting for", "stopped waiting for"]
+
+
+def test_double_click_on_dismiss_is_told_once(rack: Rack) -> None:
+    Server.objects.update(address=rack.server().address + "&bmc=silent")
+    actions.soft_shut_down(rack.instance, by=rack.operator)
+    rack.look(0.1)
+    assert rack.server().trouble is not None
+    before = Event.objects.count()
+
+    actions.dismiss_trouble(rack.instance, by=rack.operator)
+    actions.dismiss_trouble(rack.instance, by=rack.operator)
+
+    assert rack.server().trouble is None
+    assert Event.objects.count() == before + 1
+
+
 def test_clock_time() -> None:
     durations = (timedelta(seconds=47.9), timedelta(seconds=723), timedelta(seconds=3609), timedelta(seconds=-1))
 
