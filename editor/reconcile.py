@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import Error as DatabaseError
@@ -51,7 +52,7 @@ class Job:
 
     `run` gets a function that says whether to stop early; it answers how long to leave the key alone afterwards,
     if at all. A background job is stopped when another one waits for its key. A job at once does not wait for the
-    pause that an earlier one asked for.
+    pause that an earlier one asked for, only for the one after a fault.
     """
 
     key: str
@@ -64,9 +65,24 @@ Step = Callable[[datetime, datetime], Iterable[Job]]
 """Answers the jobs waiting at `now`, for a worker that began at `since`."""
 
 
+class _End(NamedTuple):
+    """How a job ended: how long to leave its key alone, and whether by a fault."""
+
+    pause: timedelta | None
+    fault: bool = False
+
+
+class _Pause(NamedTuple):
+    until: datetime
+    after_fault: bool
+
+    def holds(self, job: Job, now: datetime) -> bool:
+        return (self.after_fault or not job.at_once) and now < self.until <= now + LONGEST_PAUSE
+
+
 @dataclass
 class _Running:
-    future: Future[timedelta | None]
+    future: Future[_End]
     background: bool
     stop: threading.Event
     wanted: bool = False
@@ -80,7 +96,7 @@ class Worker:
     since: datetime | None = None
     """When it began to work; requests from before it are another worker's, who may have died over them."""
     _running: dict[str, _Running] = field(default_factory=dict)
-    _not_before: dict[tuple[str, bool], datetime] = field(default_factory=dict)
+    _pauses: dict[tuple[str, bool], _Pause] = field(default_factory=dict)
     _wake: threading.Event = field(default_factory=threading.Event)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _newest: int | None = None
@@ -161,7 +177,9 @@ class Worker:
         if rung or ended or newest != self._newest or again_at is None or not now < again_at <= now + LOOK_ANYWAY:
             self._newest = newest
             self.one_pass(now)
-            self._look_again_at = min([now + LOOK_ANYWAY, *(at for at in self._not_before.values() if at > now)])
+            self._look_again_at = min(
+                [now + LOOK_ANYWAY, *(pause.until for pause in self._pauses.values() if pause.until > now)]
+            )
 
     def one_pass(self, now: datetime) -> int:
         """Starts every waiting job whose key is free; answers how many. Runs them in place without a pool."""
@@ -184,8 +202,8 @@ class Worker:
                 if busy or job.key in seen:
                     continue
                 # A merge that failed asks for a pause of its own kind: nobody who creates or reverts waits for it.
-                not_before = self._not_before.get((job.key, job.background), now)
-                if not job.at_once and now < not_before <= now + LONGEST_PAUSE:
+                pause = self._pauses.get((job.key, job.background))
+                if pause and pause.holds(job, now):
                     continue
                 seen.add(job.key)
                 started += 1
@@ -201,7 +219,7 @@ class Worker:
 
     def _begin(self, job: Job) -> None:
         stop = threading.Event()
-        future: Future[timedelta | None] = Future()
+        future: Future[_End] = Future()
         running = self._running[job.key] = _Running(future, job.background, stop)
         if self._pool is None or self._background is None:
             future.set_result(_carry_out(job, stop))
@@ -209,9 +227,9 @@ class Worker:
             return
         running.future = (self._background if job.background else self._pool).submit(_carry_out, job, stop)
 
-        def ended(future: Future[timedelta | None]) -> None:
+        def ended(future: Future[_End]) -> None:
             # A pass for each of a thousand servers that were just read would keep everybody else from the processor.
-            if future.cancelled() or running.wanted or not future.result():
+            if future.cancelled() or running.wanted or not future.result().pause:
                 self._wake.set()
 
         running.future.add_done_callback(ended)
@@ -221,21 +239,21 @@ class Worker:
         ended = [key for key, running in self._running.items() if running.future.done()]
         for key in ended:
             running = self._running.pop(key)
-            pause = running.future.result()
-            if pause:
-                self._not_before[key, running.background] = now + pause
+            end = running.future.result()
+            if end.pause:
+                self._pauses[key, running.background] = _Pause(now + end.pause, end.fault)
             else:
-                self._not_before.pop((key, running.background), None)
+                self._pauses.pop((key, running.background), None)
         return len(ended)
 
 
-def _carry_out(job: Job, stop: threading.Event) -> timedelta | None:
+def _carry_out(job: Job, stop: threading.Event) -> _End:
     """Runs a job; a fault in one is logged, tried again later, and never ends the worker."""
     try:
-        return job.run(stop.is_set)
+        return _End(job.run(stop.is_set))
     except Exception:
         log.exception("The step for %s failed. It is tried again in %s.", job.key, AFTER_FAULT)
-        return AFTER_FAULT
+        return _End(AFTER_FAULT, fault=True)
     finally:
         if threading.current_thread() is not threading.main_thread():
             close_old_connections()

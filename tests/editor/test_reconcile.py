@@ -77,6 +77,22 @@ def test_job_that_asks_for_a_pause_is_left_alone_until_then() -> None:
     assert len(runs) == 3
 
 
+def test_job_at_once_that_faults_over_and_over_does_not_spin() -> None:
+    runs: list[int] = []
+
+    def run(should_stop: Callable[[], bool]) -> None:
+        del should_stop
+        runs.append(1)
+        raise ZeroDivisionError
+
+    waiting.append(Job("server-1", run, at_once=True))
+    worker = Worker()
+
+    assert [worker.one_pass(datetime.now(UTC)) for _ in range(3)] == [1, 0, 0]
+    assert worker.one_pass(datetime.now(UTC) + timedelta(seconds=11)) == 1
+    assert len(runs) == 2
+
+
 def test_fault_in_one_job_is_logged_and_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
     done: list[str] = []
 
