@@ -172,7 +172,7 @@ class StorageDriver(abc.ABC):
         drive: int,
         *,
         keep: Collection[int],
-        head: int | None = None,
+        head: int,
         should_stop: Callable[[], bool] = never,
     ) -> bool:
         """Remove layers that are neither kept, nor the head, nor under one of these; merge those in between.

@@ -235,7 +235,7 @@ class Qcow2Storage(StorageDriver):
         drive: int,
         *,
         keep: Collection[int],
-        head: int | None = None,
+        head: int,
         should_stop: Callable[[], bool] = never,
     ) -> bool:
         with self._working(drive, gives_way=True, state=SAME_CONTENT) as (folder, lock):
@@ -252,7 +252,7 @@ class Qcow2Storage(StorageDriver):
                 io=functools.partial(run, self._qemu_io, **how),
             )
             top = folder.head()
-            if head not in {None, top}:
+            if head != top:
                 raise other_head(top)
             while True:
                 tree = folder.tree()

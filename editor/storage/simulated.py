@@ -143,12 +143,12 @@ class SimulatedStorage(StorageDriver):
         drive: int,
         *,
         keep: Collection[int],
-        head: int | None = None,
+        head: int,
         should_stop: Callable[[], bool] = never,
     ) -> bool:
         with self._verb("reclaim", drive=drive, keep=frozenset(keep)):
             found = self._known(drive)
-            if head not in {None, found.head}:
+            if head != found.head:
                 raise other_head(found.head)
             while (step := next_step(found.parents, head=found.head, keep=keep)) is not None:
                 if should_stop():

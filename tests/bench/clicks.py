@@ -58,7 +58,7 @@ class Twin:
         return self._timed(lambda new: self._engine.revert(self._drive, onto=self._onto, new_layer=new))
 
     def reclaim(self) -> None:
-        self._engine.reclaim(self._drive, keep=self._kept)
+        self._engine.reclaim(self._drive, keep=self._kept, head=self._engine.head(self._drive))
 
     def _timed(self, call: Callable[[int], None]) -> float:
         begin = time.perf_counter()

@@ -60,7 +60,7 @@ class Disk:
 
     def reclaim(self, *keep: int) -> None:
         """Removes all but these snapshots and the head."""
-        assert self.driver.reclaim(self.drive, keep=keep) is True
+        assert self.driver.reclaim(self.drive, keep=keep, head=self.head) is True
 
     def revert_and_forget(self, onto: int, *older: int) -> None:
         """A revert as the product does it: what is newer goes."""
@@ -305,12 +305,12 @@ class StorageContract:
         disk.snapshots_with_marks(1, 2)
         disk.put(3)
 
-        stopped = driver.reclaim(DRIVE, keep=[], should_stop=lambda: True)
+        stopped = driver.reclaim(DRIVE, keep=[], head=disk.head, should_stop=lambda: True)
 
         assert (stopped, disk.marks(0, 1, 2)) == (False, [3, 1, 2])
         disk.reclaim()
         assert (disk.layers, disk.marks(0, 1, 2)) == ({disk.head}, [3, 1, 2])
-        assert driver.reclaim(DRIVE, keep=[], should_stop=lambda: True) is True
+        assert driver.reclaim(DRIVE, keep=[], head=disk.head, should_stop=lambda: True) is True
 
     def test_finished_verbs_can_be_repeated(self, driver: StorageDriver) -> None:
         disk = Disk(driver)
@@ -377,7 +377,7 @@ class StorageContract:
             lambda: driver.snapshot(99, frozen=1, new_layer=2),
             lambda: driver.revert(99, onto=1, new_layer=2),
             lambda: driver.abandon(99, new_layer=2),
-            lambda: driver.reclaim(99, keep=[]),
+            lambda: driver.reclaim(99, keep=[], head=1),
             lambda: driver.written_since(99, [1]),
             lambda: driver.used_bytes(99),
             lambda: driver.read(99, offset=0, length=512),

@@ -58,7 +58,7 @@ def attempts(driver: StorageDriver) -> list[Callable[[], object]]:
         lambda: driver.create_drive(8, layer=1, size_bytes=SIZE),
         lambda: driver.snapshot(DRIVE, frozen=3, new_layer=4),
         lambda: driver.revert(DRIVE, onto=1, new_layer=4),
-        lambda: driver.reclaim(DRIVE, keep=[1]),
+        lambda: driver.reclaim(DRIVE, keep=[1], head=3),
         lambda: driver.read(DRIVE, offset=0, length=BLOCK),
         lambda: driver.write(DRIVE, offset=3 * BLOCK, data=bytes(BLOCK)),
         lambda: driver.sha256(DRIVE),
@@ -205,7 +205,7 @@ def test_full_disk_loses_nothing(small_disk: Path, lower: int, upper: int) -> No
         lambda: driver.snapshot(DRIVE, frozen=3, new_layer=4),
         lambda: driver.revert(DRIVE, onto=1, new_layer=4),
         lambda: driver.write(DRIVE, offset=10 * BLOCK, data=content(3)),
-        lambda: driver.reclaim(DRIVE, keep=[2]),
+        lambda: driver.reclaim(DRIVE, keep=[2], head=3),
     ):
         with pytest.raises(StorageError, match="The storage pool is full") as failed:
             attempt()
@@ -215,7 +215,7 @@ def test_full_disk_loses_nothing(small_disk: Path, lower: int, upper: int) -> No
     assert (driver.head(DRIVE), disk.marks(0, 4)) == (3, [1, 2])
     ballast.unlink()
     driver.delete_drive(8)
-    assert driver.reclaim(DRIVE, keep=[2]) is True
+    assert driver.reclaim(DRIVE, keep=[2], head=3) is True
     assert_layers_read(pool, truth)
     assert_tidy(pool, {2, 3}, check=True)
 
@@ -256,7 +256,7 @@ def test_damaged_layers_are_reported_and_left_alone(pool: Path, harm: Callable[[
     for attempt in (
         lambda: driver.snapshot(DRIVE, frozen=3, new_layer=4),
         lambda: driver.used_bytes(DRIVE),
-        lambda: driver.reclaim(DRIVE, keep=[2]),
+        lambda: driver.reclaim(DRIVE, keep=[2], head=3),
     ):
         with pytest.raises(StorageError, match="damaged") as failed:
             attempt()
@@ -322,7 +322,7 @@ def test_pool_can_be_moved(pool: Path, tmp_path: Path) -> None:
     pool.rename(tmp_path / "elsewhere")
 
     assert_layers_read(tmp_path / "elsewhere", TRUTH)
-    assert Qcow2Storage(tmp_path / "elsewhere").reclaim(DRIVE, keep=[]) is True
+    assert Qcow2Storage(tmp_path / "elsewhere").reclaim(DRIVE, keep=[], head=3) is True
 
 
 def test_zeroed_clusters_hide_what_is_below_after_a_merge(pool: Path) -> None:

@@ -88,7 +88,7 @@ def test_merge_changes_no_content_wherever_it_ends(
     template: Path, tmp_path: Path, keep: list[int], program: str
 ) -> None:
     def verb(driver: Qcow2Storage) -> None:
-        driver.reclaim(DRIVE, keep=keep)
+        driver.reclaim(DRIVE, keep=keep, head=3)
 
     unbroken = copied(template, tmp_path / "pool")
     with effects() as whole:
@@ -108,10 +108,10 @@ def test_unlinking_is_finished_by_repeating_it(template: Path, tmp_path: Path) -
     reverted = copied(template, tmp_path / "reverted")
     Qcow2Storage(reverted).revert(DRIVE, onto=1, new_layer=4)
 
-    for left in crashes(reverted, lambda driver: driver.reclaim(DRIVE, keep=[1]), tmp_path):
+    for left in crashes(reverted, lambda driver: driver.reclaim(DRIVE, keep=[1], head=4), tmp_path):
         assert_layers_read(left, {1: TRUTH[1], 4: TRUTH[1]})
 
-        assert Qcow2Storage(left).reclaim(DRIVE, keep=[1]) is True
+        assert Qcow2Storage(left).reclaim(DRIVE, keep=[1], head=4) is True
 
         assert_layers_read(left, {1: TRUTH[1], 4: TRUTH[1]})
         assert_tidy(left, {1, 4})
@@ -174,7 +174,7 @@ def test_order_of_a_snapshot_survives_a_power_cut(pool: Path) -> None:
 
 def test_order_of_both_merges_survives_a_power_cut(pool: Path) -> None:
     with effects() as watch:
-        Qcow2Storage(pool).reclaim(DRIVE, keep=[])
+        Qcow2Storage(pool).reclaim(DRIVE, keep=[], head=3)
 
     assert watch.seen == [
         "open lock",
@@ -212,19 +212,19 @@ def test_repeating_a_switch_makes_it_durable(pool: Path) -> None:
 
 def test_half_merged_layer_is_given_to_nobody(pool: Path, tmp_path: Path) -> None:
     with effects(at=4, how="before") as watch:
-        Qcow2Storage(pool).reclaim(DRIVE, keep=[1])
+        Qcow2Storage(pool).reclaim(DRIVE, keep=[1], head=3)
     assert watch.seen[-2:] == ["qemu-img commit", "fsync layer-2.qcow2"]
     driver = Qcow2Storage(pool)
 
     for attempt in (
         lambda: driver.revert(DRIVE, onto=2, new_layer=4),
-        lambda: driver.reclaim(DRIVE, keep=[1, 2]),
+        lambda: driver.reclaim(DRIVE, keep=[1, 2], head=3),
     ):
         with pytest.raises(StorageError) as refused:
             attempt()
         assert refused.value.permanent is True
     driver.revert(DRIVE, onto=1, new_layer=4)
-    driver.reclaim(DRIVE, keep=[1])
+    driver.reclaim(DRIVE, keep=[1], head=4)
     assert_tidy(pool, {1, 4}, check=True)
 
 
@@ -239,7 +239,7 @@ def test_clusters_that_a_killed_writer_took_are_given_back(pool: Path) -> None:
         file.write(b"\0\1")
     assert subprocess.run(["qemu-img", "check", "-q", image], check=False).returncode == 3
 
-    assert Qcow2Storage(pool).reclaim(DRIVE, keep=[1]) is True
+    assert Qcow2Storage(pool).reclaim(DRIVE, keep=[1], head=3) is True
 
     assert_layers_read(pool, {1: TRUTH[1], 3: TRUTH[3]})
     assert_tidy(pool, {1, 3}, check=True)
@@ -262,10 +262,10 @@ def test_killed_writers_leave_whole_images(tmp_path: Path, lower: int, upper: in
         asked += 1
         return asked > polls
 
-    driver.reclaim(DRIVE, keep=[2], should_stop=enough)
+    driver.reclaim(DRIVE, keep=[2], head=3, should_stop=enough)
 
     assert_layers_read(pool, truth)
-    assert driver.reclaim(DRIVE, keep=[2]) is True
+    assert driver.reclaim(DRIVE, keep=[2], head=3) is True
     assert_layers_read(pool, truth)
     assert_tidy(pool, {2, 3}, check=True)
 
@@ -324,18 +324,18 @@ def test_program_that_outlives_us_keeps_the_drive_locked(pool: Path, gate: Gate)
     gate.open()
     driver = Qcow2Storage(pool)
     driver.snapshot(DRIVE, frozen=3, new_layer=4)
-    assert driver.reclaim(DRIVE, keep=[1, 3]) is True
+    assert driver.reclaim(DRIVE, keep=[1, 3], head=4) is True
     assert_layers_read(pool, {1: TRUTH[1], 3: TRUTH[3], 4: TRUTH[3]})
     assert_tidy(pool, {1, 3, 4}, check=True)
 
 
 def test_merge_does_not_outlive_us(pool: Path, gate: Gate) -> None:
-    killed_worker(pool, gate, f"reclaim({DRIVE}, keep=[1])")
+    killed_worker(pool, gate, f"reclaim({DRIVE}, keep=[1], head=3)")
 
     driver = Qcow2Storage(pool)  # while the gate is still shut
     driver.snapshot(DRIVE, frozen=3, new_layer=4)
 
-    assert driver.reclaim(DRIVE, keep=[1, 3]) is True
+    assert driver.reclaim(DRIVE, keep=[1, 3], head=4) is True
     assert_layers_read(pool, {1: TRUTH[1], 3: TRUTH[3], 4: TRUTH[3]})
     assert_tidy(pool, {1, 3, 4}, check=True)
 
@@ -343,7 +343,7 @@ def test_merge_does_not_outlive_us(pool: Path, gate: Gate) -> None:
 def test_merge_gives_way_to_whoever_wants_the_drive(pool: Path, gate: Gate) -> None:
     driver = Qcow2Storage(pool, qemu_img=str(gate.program))
     answers: list[bool] = []
-    merging = threading.Thread(target=lambda: answers.append(driver.reclaim(DRIVE, keep=[1])))
+    merging = threading.Thread(target=lambda: answers.append(driver.reclaim(DRIVE, keep=[1], head=3)))
     merging.start()
     gate.wait()
 
@@ -351,6 +351,6 @@ def test_merge_gives_way_to_whoever_wants_the_drive(pool: Path, gate: Gate) -> N
 
     merging.join()
     assert (answers, driver.head(DRIVE)) == ([False], 4)
-    assert Qcow2Storage(pool).reclaim(DRIVE, keep=[1, 3]) is True
+    assert Qcow2Storage(pool).reclaim(DRIVE, keep=[1, 3], head=4) is True
     assert_layers_read(pool, {1: TRUTH[1], 3: TRUTH[3], 4: TRUTH[3]})
     assert_tidy(pool, {1, 3, 4}, check=True)

@@ -120,25 +120,19 @@ class RevertsAgain(SimulatedStorage):
 
 
 class ReclaimsKeptLayers(SimulatedStorage):
-    def reclaim(
-        self, drive: int, *, keep: Collection[int], head: int | None = None, should_stop: Callable[[], bool] = never
-    ) -> bool:
+    def reclaim(self, drive: int, *, keep: Collection[int], head: int, should_stop: Callable[[], bool] = never) -> bool:
         return super().reclaim(drive, keep=sorted(keep)[1:], head=head, should_stop=should_stop)
 
 
 class ReclaimsNothing(SimulatedStorage):
-    def reclaim(
-        self, drive: int, *, keep: Collection[int], head: int | None = None, should_stop: Callable[[], bool] = never
-    ) -> bool:
+    def reclaim(self, drive: int, *, keep: Collection[int], head: int, should_stop: Callable[[], bool] = never) -> bool:
         return True
 
 
 class ReclaimsWithoutMerging(SimulatedStorage):
     """What the deleted layer held is lost."""
 
-    def reclaim(
-        self, drive: int, *, keep: Collection[int], head: int | None = None, should_stop: Callable[[], bool] = never
-    ) -> bool:
+    def reclaim(self, drive: int, *, keep: Collection[int], head: int, should_stop: Callable[[], bool] = never) -> bool:
         found = self._known(drive)
         for layer in set(found.layers) - {found.head, *keep}:
             found.layers[layer].blocks.clear()
