@@ -101,7 +101,7 @@ class Command(BaseCommand):
         with (settings.DATA_DIR / "start.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             call_command("migrate", interactive=False, verbosity=0)
-            if not get_user_model().objects.exists():
+            if not get_user_model().objects.exists() or (settings.DATA_DIR / "demo_unfinished").exists():
                 self.say("Loading the demo, once.")
                 call_command("demo", stdout=io.StringIO())
 

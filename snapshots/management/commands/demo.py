@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -32,7 +34,7 @@ from editor.models import (
 from editor.reconcile import Worker, worker_lock
 from editor.volumes import driver_of
 from snapshots import actions
-from snapshots.models import Snapshot
+from snapshots.models import Snapshot, State
 
 KB = 1024
 
@@ -45,6 +47,9 @@ class Taken(NamedTuple):
     note: str = ""
     written_kb: int = 256
 
+
+Plan = dict[int, tuple[Taken, ...]]
+"""The snapshots to take, by drive, oldest first."""
 
 ANA, TOMAS, WEI, VERA = "ana", "tomas", "wei", "vera"
 PEOPLE = {ANA: "Ana Marin", TOMAS: "Tomás Reyes", WEI: "Wei Chen", VERA: "Vera Lindt"}
@@ -65,24 +70,39 @@ ANALYTICS = (1, 1, 2, 0, 1, 1, 2, 1, 0, 1, 4, 3)
 
 
 class Command(BaseCommand):
-    help = "Loads the demo into an installation that has no users yet."
+    help = "Loads the demo into an installation that has no users yet, or goes on where that was killed."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if User.objects.exists():
+        plan_file = settings.DATA_DIR / "demo_unfinished"
+        if User.objects.exists() and not plan_file.exists():
             raise CommandError("There are users already; the demo is only for an empty installation.")
         lock = worker_lock()
         if lock is None:
             raise CommandError("A worker is running on this installation. Stop it, then load the demo.")
         try:
-            with transaction.atomic():
-                people = _people()
-                drives = _atlas_prod(people) | _atlas_staging(people)
-                sandbox = Infrastructure.objects.create(label="sandbox-tomas", description="Scratch space")
-                _members(sandbox, people, {TOMAS: Role.OWNER, ANA: Role.OWNER, VERA: Role.VIEWER})
-            _take_snapshots(people, drives)
+            if not User.objects.exists():
+                with transaction.atomic():
+                    plan = _draw()
+                    # Before the commit: whoever finds the people finds what is still to be done as well.
+                    plan_file.write_text(json.dumps(plan))
+            _take_snapshots(_read_plan(plan_file))
+            plan_file.unlink()
         finally:
             lock.release()
         self.stdout.write(sign_in_note() or "")
+
+
+def _draw() -> Plan:
+    people = _people()
+    plan = _atlas_prod(people) | _atlas_staging(people)
+    sandbox = Infrastructure.objects.create(label="sandbox-tomas", description="Scratch space")
+    _members(sandbox, people, {TOMAS: Role.OWNER, ANA: Role.OWNER, VERA: Role.VIEWER})
+    return plan
+
+
+def _read_plan(file: Path) -> Plan:
+    plan = json.loads(file.read_text())
+    return {int(drive): tuple(Taken(*taken) for taken in all_taken) for drive, all_taken in plan.items()}
 
 
 def sign_in_note() -> str | None:
@@ -195,7 +215,7 @@ def _drive_array(
     ]
 
 
-def _atlas_prod(people: dict[str, User]) -> dict[int, tuple[Taken, ...]]:
+def _atlas_prod(people: dict[str, User]) -> Plan:
     """The large one; answers the snapshots to take, by drive."""
     infrastructure = Infrastructure.objects.create(label="atlas-prod", description="Web, database and analytics")
     _members(
@@ -215,7 +235,7 @@ def _atlas_prod(people: dict[str, User]) -> dict[int, tuple[Taken, ...]]:
         networks, "analytics", 12, ("L.64.512", 64, 512), at=(1028, 176), on=("san", "lan"), subnet=2,
         quirks={4: "bmc=silent", 9: "start=off"},
     )  # fmt: skip
-    plan: dict[int, tuple[Taken, ...]] = {}
+    plan: Plan = {}
     web_data = _drive_array(web, "web-data", 40, StorageType.SSD, at=(200, 456))
     plan |= dict(zip((drive.pk for drive in web_data), (WEB_2[1:], WEB_2, WEB_3, ()), strict=True))
     db_data = _drive_array(db, "db-data", 160, StorageType.SSD, at=(480, 456))
@@ -227,7 +247,7 @@ def _atlas_prod(people: dict[str, User]) -> dict[int, tuple[Taken, ...]]:
     return plan
 
 
-def _atlas_staging(people: dict[str, User]) -> dict[int, tuple[Taken, ...]]:
+def _atlas_staging(people: dict[str, User]) -> Plan:
     """The small one."""
     infrastructure = Infrastructure.objects.create(label="atlas-staging", description="Half-size copy of atlas-prod")
     _members(infrastructure, people, {ANA: Role.OWNER, WEI: Role.OWNER, TOMAS: Role.OPERATOR, VERA: Role.VIEWER})
@@ -239,21 +259,29 @@ def _atlas_staging(people: dict[str, User]) -> dict[int, tuple[Taken, ...]]:
     return {drives[0].pk: ROUTINE[3:], drives[1].pk: ()}
 
 
-def _take_snapshots(people: dict[str, User], plan: dict[int, tuple[Taken, ...]]) -> None:
-    """Takes the snapshots for real, in the order of their times, and dates them back: a history to look at."""
+def _take_snapshots(plan: Plan) -> None:
+    """Takes the snapshots for real, in the order of their times, and dates them back: a history to look at.
+
+    What was done before the command was killed is not done again.
+    """
+    people = {key: User.objects.get(email=_email(key)) for key in PEOPLE}
     worker = Worker(since=timezone.now())
+    # Nobody has written since: a snapshot that was interrupted is still what was wanted.
+    Snapshot.objects.filter(state=State.CREATING).update(requested_at=timezone.now())
     worker.run_until_quiet()
     Event.objects.update(at=timezone.now() - timedelta(days=14))
     drives = Drive.objects.select_related("pool", "drive_array").in_bulk(list(plan))
     in_order = sorted(
-        ((pk, number, taken) for pk, all_taken in plan.items() for number, taken in enumerate(all_taken)),
+        ((pk, number, taken) for pk, all_taken in plan.items() for number, taken in enumerate(all_taken, start=1)),
         key=lambda one: -one[2].hours_ago,
     )
     for pk, number, taken in in_order:
-        _write(drives[pk], f"{drives[pk].label}: {taken.note}\n", megabyte=4 * number, kilobytes=taken.written_kb)
-        actions.request_create(drives[pk], by=people[taken.by], note=taken.note)
-        worker.run_until_quiet()
-        _date_back(pk, taken)
+        if not Snapshot.objects.filter(drive=pk, number=number).exists():
+            text = f"{drives[pk].label}: {taken.note}\n"
+            _write(drives[pk], text, megabyte=4 * (number - 1), kilobytes=taken.written_kb)
+            actions.request_create(drives[pk], by=people[taken.by], note=taken.note)
+            worker.run_until_quiet()
+        _date_back(pk, number, taken)
     for pk, all_taken in plan.items():
         if all_taken:
             _write(drives[pk], "since the last snapshot\n", megabyte=256, kilobytes=384)
@@ -268,10 +296,7 @@ def _write(drive: Drive, text: str, *, megabyte: int, kilobytes: int) -> None:
     driver_of(drive.pool).write(drive.pk, offset=megabyte * KB * KB, data=data)
 
 
-def _date_back(drive: int, taken: Taken) -> None:
+def _date_back(drive: int, number: int, taken: Taken) -> None:
     at = timezone.now() - timedelta(hours=taken.hours_ago)
-    snapshot = Snapshot.objects.filter(drive=drive).newest_first()[0]
-    Snapshot.objects.filter(pk=snapshot.pk).update(taken_at=at)
-    Event.objects.filter(topics__contains=f" drive-{drive} ", verb__contains=f"snapshot #{snapshot.number} ").update(
-        at=at
-    )
+    Snapshot.objects.filter(drive=drive, number=number).update(taken_at=at)
+    Event.objects.filter(topics__contains=f" drive-{drive} ", verb__contains=f"snapshot #{number} ").update(at=at)

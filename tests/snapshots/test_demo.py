@@ -1,0 +1,49 @@
+"""The demo is whole, also when loading it was killed on the way."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from editor.models import Drive, Event
+from editor.reconcile import Worker
+from snapshots.management.commands import demo
+from snapshots.models import Snapshot, State
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class KilledError(Exception):
+    """Where the process ended."""
+
+
+@pytest.mark.parametrize("killed_at", ["_write", "run_until_quiet", "_date_back"])
+def test_demo_that_was_killed_while_it_loads_is_completed(killed_at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "WEB_3", demo.WEB_3[:2])
+    monkeypatch.setattr(demo, "ROUTINE", demo.ROUTINE[:2])
+    monkeypatch.setattr(demo, "ANALYTICS", (0,) * 12)
+    calls = 0
+    owner = Worker if killed_at == "run_until_quiet" else demo
+    whole = getattr(owner, killed_at)
+
+    def kill_third(*args: object, **options: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KilledError
+        return whole(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, killed_at, kill_third)
+        with pytest.raises(KilledError):
+            call_command("demo")
+    call_command("demo")
+
+    web_3 = Drive.objects.get(drive_array__infrastructure__label="atlas-prod", drive_array__label="web-data", number=3)
+    taken = web_3.snapshots.order_by("number").values_list("number", "note", "state")
+    assert list(taken) == [(1, "Golden image", State.READY), (2, "After TLS rotation", State.READY)]
+    assert not Drive.objects.exclude(hold="").exists()
+    assert not Event.objects.filter(result="failed").exists()
+    assert list(Snapshot.objects.order_by("taken_at")) == list(Snapshot.objects.order_by("pk"))
+    with pytest.raises(CommandError, match="There are users already"):
+        call_command("demo")
