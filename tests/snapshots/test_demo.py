@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.core.management import CommandError, call_command
 
+from editor.management.commands import serve
 from editor.models import Drive, Event
 from editor.reconcile import Worker
 from snapshots.management.commands import demo
@@ -37,7 +38,7 @@ def test_demo_that_was_killed_while_it_loads_is_completed(killed_at: str, monkey
         patch.setattr(owner, killed_at, kill_third)
         with pytest.raises(KilledError):
             call_command("demo")
-    call_command("demo")
+    serve.Command().prepare()
 
     web_3 = Drive.objects.get(drive_array__infrastructure__label="atlas-prod", drive_array__label="web-data", number=3)
     taken = web_3.snapshots.order_by("number").values_list("number", "note", "state")
