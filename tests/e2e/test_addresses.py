@@ -81,6 +81,24 @@ def test_pages_lead_on_without_javascript(people: People, hands: Hands) -> None:
     expect(page.get_by_role("button", name=re.compile("^Revert, lose"))).to_be_visible()
 
 
+def test_moving_the_window_with_the_middle_button_opens_no_tab(people: People, hands: Hands) -> None:
+    page = people.open("ana", hands.make().canvas)
+    is_live(page)
+    link = card(page, "DriveArray web-data")
+    grip = link.bounding_box()
+    assert grip
+    x, y = grip["x"] + grip["width"] / 2, grip["y"] + grip["height"] / 2
+
+    page.mouse.move(x, y)
+    page.mouse.down(button="middle")
+    page.mouse.move(x + 30, y + 20, steps=4)
+    page.mouse.up(button="middle")
+    with page.context.expect_page() as opened:  # a middle click that moved nothing still opens one
+        link.click(button="middle")
+
+    assert page.context.pages == [page, opened.value]
+
+
 def test_back_changes_the_panel_and_nothing_else(people: People, hands: Hands) -> None:
     world = hands.make()
     page = people.open("ana")
