@@ -184,6 +184,9 @@ class Worker:
     def one_pass(self, now: datetime) -> int:
         """Starts every waiting job whose key is free; answers how many. Runs them in place without a pool."""
         self.since = self.since or now
+        if now < self.since:
+            # The clock was set back, and requests with it: those since the last look are not another worker's.
+            self.since = now - LOOK_ANYWAY
         self._collect(now)
         started = 0
         seen: set[str] = set()

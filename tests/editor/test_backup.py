@@ -227,7 +227,7 @@ def test_what_was_in_work_is_undone_after_a_restore(
 
     with elsewhere(settings, tmp_path):
         restore.load(tmp_path / "all.tar")
-        Worker(since=timezone.now() + timedelta(seconds=1)).run_until_quiet()
+        Worker(since=timezone.now()).run_until_quiet()
 
         failed = Event.objects.filter(result="failed").values_list("verb", flat=True)
         assert set(failed) == {"could not create snapshot #3 of", "could not revert to #1:"}

@@ -21,8 +21,13 @@ waiting: list[Job] = []
 """What the step of these tests answers."""
 
 
+begun: list[datetime] = []
+"""What the steps were told of when the worker began, pass by pass."""
+
+
 def step(now: datetime, since: datetime) -> Iterator[Job]:
-    del now, since
+    del now
+    begun.append(since)
     yield from list(waiting)
 
 
@@ -30,6 +35,7 @@ def step(now: datetime, since: datetime) -> Iterator[Job]:
 def _only_this_step(settings: Settings) -> Iterator[None]:
     settings.RECONCILE_STEPS = [f"{__name__}.step"]
     waiting.clear()
+    begun.clear()
     yield
     waiting.clear()
 
@@ -75,6 +81,17 @@ def test_job_that_asks_for_a_pause_is_left_alone_until_then() -> None:
     assert worker.one_pass(datetime.now(UTC)) == 0
     assert worker.one_pass(datetime.now(UTC) + timedelta(seconds=6)) == 1
     assert len(runs) == 3
+
+
+def test_requests_after_the_clock_was_set_back_are_no_older_than_the_worker() -> None:
+    worker = Worker(since=NOW)
+    asked_at = NOW - timedelta(hours=1)
+
+    worker.one_pass(asked_at + timedelta(seconds=1))
+    worker.one_pass(NOW)
+
+    assert all(since <= asked_at for since in begun)
+    assert worker.since == begun[0] > asked_at - timedelta(seconds=2)
 
 
 def test_job_at_once_that_faults_over_and_over_does_not_spin() -> None:
