@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from itertools import count
+from typing import TypeVar
 
 from django.utils import timezone
 
@@ -26,6 +27,7 @@ from editor.models import (
 from snapshots.models import Snapshot, State
 
 _serials = count(1)
+A = TypeVar("A", InstanceArray, DriveArray)
 
 
 def make_user(name: str = "Ana Marin") -> User:
@@ -61,7 +63,7 @@ def make_instance_array(
     """
     server_type, _ = ServerType.objects.get_or_create(label="M.16.64", defaults={"cores": 16, "ram_gb": 64})
     array = InstanceArray.objects.create(
-        infrastructure=infrastructure, label=label, server_type=server_type, count=count, deployed={"label": label}
+        infrastructure=infrastructure, label=label, server_type=server_type, count=count
     )
     for index, kind in enumerate(("san", "lan")):
         Interface.objects.create(
@@ -78,7 +80,7 @@ def make_instance_array(
             power_seen_at=timezone.now(),
         )
         Instance.objects.create(instance_array=array, number=number, server=server)
-    return array
+    return deployed(array)
 
 
 def make_drive_array(
@@ -102,7 +104,6 @@ def make_drive_array(
         instance_array=instance_array,
         count=count,
         size_mb=size_mb,
-        deployed={"label": label},
     )
     instances = {one.number: one for one in instance_array.instances.all()} if instance_array else {}
     Drive.objects.bulk_create(
@@ -117,6 +118,13 @@ def make_drive_array(
         )
         for number in range(1, count + 1)
     )
+    return deployed(array)
+
+
+def deployed(array: A) -> A:
+    """Answers the array, of which all that is drawn is real."""
+    array.deployed = array.drawn()
+    array.save(update_fields=["deployed"])
     return array
 
 

@@ -1,13 +1,35 @@
 """Everything an infrastructure is made of, one module per subject."""
 
 from .account import User
-from .compute import Instance, InstanceArray, Interface, Power, PowerCommand, Server, ServerType, shown_power
+from .compute import (
+    INTERFACES,
+    Instance,
+    InstanceArray,
+    Interface,
+    Power,
+    PowerCommand,
+    Server,
+    ServerType,
+    shown_power,
+)
+from .deploy import Deploy, DeployItem, DeployState, DeployStep, DesignStep, ItemState
 from .event import Event, Result
-from .infrastructure import Infrastructure, Membership, Network, NetworkKind, Role
-from .storage import MB, Drive, DriveArray, StoragePool, StorageType
+from .infrastructure import COUNT_MAX, Infrastructure, Membership, Network, NetworkKind, Product, Role, valid_label
+from .presence import PRESENCE_SECONDS, Presence
+from .storage import MB, SIZE_MB_MAX, SIZE_MB_MIN, Drive, DriveArray, StoragePool, StorageType
 
 __all__ = [
+    "COUNT_MAX",
+    "INTERFACES",
     "MB",
+    "PRESENCE_SECONDS",
+    "SIZE_MB_MAX",
+    "SIZE_MB_MIN",
+    "Deploy",
+    "DeployItem",
+    "DeployState",
+    "DeployStep",
+    "DesignStep",
     "Drive",
     "DriveArray",
     "Event",
@@ -15,11 +37,14 @@ __all__ = [
     "Instance",
     "InstanceArray",
     "Interface",
+    "ItemState",
     "Membership",
     "Network",
     "NetworkKind",
     "Power",
     "PowerCommand",
+    "Presence",
+    "Product",
     "Result",
     "Role",
     "Server",
@@ -28,4 +53,5 @@ __all__ = [
     "StorageType",
     "User",
     "shown_power",
+    "valid_label",
 ]

@@ -37,6 +37,14 @@ class User(AbstractUser):
     last_name = None  # type: ignore[assignment]
     email = models.EmailField("email", unique=True)
     name = models.CharField(max_length=80, help_text="Shown beside everything this person does.")
+    infrastructure_quota = models.PositiveIntegerField(
+        default=10, help_text="So many infrastructures may this person own."
+    )
+    server_quota = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="So many servers may there be in the infrastructures of this owner. Empty: no limit.",
+    )
 
     objects: ClassVar[UserManager] = UserManager()  # type: ignore[assignment]
 

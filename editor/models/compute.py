@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from django.core.validators import MaxValueValidator
 from django.db import models
 from django.urls import reverse
 
 from .account import User
 from .event import Event
-from .infrastructure import Infrastructure, Network, Product
+from .infrastructure import COUNT_MAX, Infrastructure, Network, Numbered, Product
 
-COUNT_MAX = 1000
+INTERFACES = 4
+"""Every server has so many network ports; index 0 carries the drives."""
 
 
 class Power(models.TextChoices):
@@ -91,6 +91,7 @@ class Server(models.Model):
     trouble = models.ForeignKey(
         Event, models.SET_NULL, null=True, editable=False, related_name="+", help_text="The last failure, until read."
     )
+    hold = models.CharField(max_length=120, blank=True, editable=False, help_text="Why nobody may switch it now.")
 
     class Meta:
         ordering: ClassVar[list[str]] = ["serial"]
@@ -118,12 +119,11 @@ class Server(models.Model):
         return self.power_asked_at if self.power_command else None
 
 
-class InstanceArray(Product):
+class InstanceArray(Numbered, Product):
     """A group of identical servers."""
 
     infrastructure = models.ForeignKey(Infrastructure, models.CASCADE, related_name="instance_arrays")
     server_type = models.ForeignKey(ServerType, models.PROTECT, related_name="instance_arrays")
-    count = models.PositiveIntegerField(default=1, validators=[MaxValueValidator(COUNT_MAX)])
 
     class Meta:
         ordering: ClassVar[list[str]] = ["pk"]
@@ -135,6 +135,16 @@ class InstanceArray(Product):
     def get_absolute_url(self) -> str:
         return reverse("instance_array", args=[self.pk])
 
+    def drawn(self) -> dict[str, Any]:
+        """Needs its interfaces: prefetch them in lists."""
+        networks = {interface.index: interface.network_id for interface in self.interfaces.all()}
+        return {
+            "label": self.label,
+            "server_type": self.server_type_id,
+            "numbers": self.numbers,
+            "interfaces": [networks.get(index) for index in range(INTERFACES)],
+        }
+
     @property
     def topic(self) -> str:
         return f"instance-array-{self.pk}"
@@ -145,7 +155,7 @@ class Interface(models.Model):
 
     instance_array = models.ForeignKey(InstanceArray, models.CASCADE, related_name="interfaces")
     index = models.PositiveSmallIntegerField()
-    network = models.ForeignKey(Network, models.CASCADE, null=True, blank=True, related_name="interfaces")
+    network = models.ForeignKey(Network, models.SET_NULL, null=True, blank=True, related_name="interfaces")
 
     class Meta:
         ordering: ClassVar[list[str]] = ["index"]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from collections.abc import Iterable
+from typing import Any, ClassVar, Self
 
-from django.core.validators import RegexValidator
+from django.core.validators import MaxValueValidator, RegexValidator
 from django.db import models
 from django.urls import reverse
 
 from .account import User
 
 LABEL_MAX = 63
+COUNT_MAX = 1000
 # A DNS label (RFC 1035, section 2.3.1): letters, digits and hyphens, a letter first, no hyphen last.
 valid_label = RegexValidator(
     r"\A[a-zA-Z]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\Z",
@@ -84,6 +86,32 @@ class Placed(models.Model):
         abstract = True
 
 
+class Numbered(models.Model):
+    """An array: a group of alike things, each with a number that it keeps.
+
+    `count` of them are drawn. Their numbers are 1 to count, unless `own_numbers` says otherwise: after number 2 of 3
+    was taken away, 1 and 3 are left.
+    """
+
+    count = models.PositiveIntegerField(default=1, validators=[MaxValueValidator(COUNT_MAX)])
+    own_numbers = models.JSONField(null=True, blank=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers drawn, in order."""
+        own = self.own_numbers
+        return own if own and len(own) == self.count else list(range(1, self.count + 1))
+
+    @numbers.setter
+    def numbers(self, numbers: Iterable[int]) -> None:
+        wanted = sorted(numbers)
+        self.count = len(wanted)
+        self.own_numbers = None if wanted == list(range(1, self.count + 1)) else wanted
+
+
 class Product(Placed):
     """Something drawn first and made real by a deploy.
 
@@ -93,6 +121,13 @@ class Product(Placed):
 
     label = models.CharField(max_length=LABEL_MAX, validators=[valid_label])
     deployed = models.JSONField(null=True, blank=True, editable=False)
+    leaves = models.BooleanField(default=False, editable=False, help_text="The next deploy deletes it.")
+    unsettled = models.BooleanField(
+        default=False, editable=False, help_text="A deploy was broken off at it: the next one puts it right."
+    )
+    revision = models.PositiveIntegerField(default=0, editable=False, help_text="Counts changes of the design.")
+    changed_at = models.DateTimeField(null=True, editable=False)
+    changed_by = models.ForeignKey(User, models.SET_NULL, null=True, editable=False, related_name="+")
 
     class Meta:
         abstract = True
@@ -103,6 +138,19 @@ class Product(Placed):
     @property
     def is_deployed(self) -> bool:
         return self.deployed is not None
+
+    def drawn(self) -> dict[str, Any]:
+        """Answers the design, plain and comparable with `deployed`; what editor.plan calls Drawn."""
+        raise NotImplementedError
+
+    @property
+    def change(self) -> str:
+        """What the next deploy does to this: "add", "edit", "del", or "" for nothing."""
+        if self.deployed is None:
+            return "add"
+        if self.leaves:
+            return "del"
+        return "edit" if self.unsettled or self.deployed != self.drawn() else ""
 
 
 class NetworkKind(models.TextChoices):
@@ -134,6 +182,9 @@ class Network(Product):
 
     def get_absolute_url(self) -> str:
         return reverse("network", args=[self.pk])
+
+    def drawn(self) -> dict[str, Any]:
+        return {"label": self.label}
 
     @property
     def topic(self) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.urls import reverse
 
-from .compute import COUNT_MAX, Instance, InstanceArray
+from .compute import Instance, InstanceArray
 from .event import Event
-from .infrastructure import Infrastructure, Product
+from .infrastructure import COUNT_MAX, Infrastructure, Numbered, Product
 
 MB = 1024 * 1024
 SIZE_MB_MIN = 1024
@@ -36,6 +36,10 @@ class StoragePool(models.Model):
         max_length=200, blank=True, help_text="Where the drives are. Empty: a folder of this pool's own in DATA_DIR."
     )
 
+    capacity_gb = models.PositiveIntegerField(
+        "capacity, GB", null=True, blank=True, help_text="The sum of its drives' sizes stays below. Empty: no limit."
+    )
+
     class Meta:
         ordering: ClassVar[list[str]] = ["label"]
 
@@ -47,14 +51,16 @@ class StoragePool(models.Model):
         return Path(self.folder) if self.folder else settings.DATA_DIR / "pools" / str(self.pk)
 
 
-class DriveArray(Product):
+class DriveArray(Numbered, Product):
     """A group of iSCSI drives, one for each server of the InstanceArray it is attached to."""
 
     infrastructure = models.ForeignKey(Infrastructure, models.CASCADE, related_name="drive_arrays")
     instance_array = models.ForeignKey(
         InstanceArray, models.SET_NULL, null=True, blank=True, related_name="drive_arrays", verbose_name="attached to"
     )
-    count = models.PositiveIntegerField(default=1, validators=[MaxValueValidator(COUNT_MAX)])
+    grows = models.BooleanField(
+        "grows with its InstanceArray", default=True, help_text="New servers get a drive of this array."
+    )
     size_mb = models.PositiveIntegerField(
         "size of each drive, MB",
         default=40960,
@@ -74,6 +80,16 @@ class DriveArray(Product):
 
     def get_absolute_url(self) -> str:
         return reverse("drive_array", args=[self.pk])
+
+    def drawn(self) -> dict[str, Any]:
+        return {
+            "label": self.label,
+            "storage_type": self.storage_type,
+            "size_mb": self.size_mb,
+            "numbers": self.numbers,
+            "instance_array": self.instance_array_id,
+            "grows": self.grows,
+        }
 
     @property
     def topic(self) -> str:

@@ -24,6 +24,7 @@ from django.core.management import call_command  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from editor import actions as editor_actions  # noqa: E402
+from editor.design import mark_deployed  # noqa: E402
 from editor.models import (  # noqa: E402
     Drive,
     DriveArray,
@@ -75,6 +76,7 @@ def drives(owner: User) -> dict[str, Any]:
         instance = array.instances.get()
         drive = Drive.objects.create(drive_array=drive_array, number=1, instance=instance, pool=pool, size_mb=size_mb)
         made.append((name, writes, drive))
+    mark_deployed(infrastructure)
     editor_actions.tidy_up(infrastructure, by=owner)
     worker = Worker(since=timezone.now())
     worker.run_until_quiet()
@@ -147,6 +149,7 @@ def canvas(owner: User, arrays: int) -> dict[str, Any]:
                 )
                 for instance in array.instances.all()
             )
+    mark_deployed(infrastructure)
     editor_actions.tidy_up(infrastructure, by=owner)
     return {"infrastructure": infrastructure.pk, "arrays": arrays, "servers": Server.objects.count()}
 
@@ -155,7 +158,7 @@ def _infrastructure(owner: User, label: str) -> tuple[Infrastructure, list[Netwo
     infrastructure = Infrastructure.objects.create(label=label)
     Membership.objects.create(infrastructure=infrastructure, user=owner, role=Role.OWNER)
     return infrastructure, [
-        Network.objects.create(infrastructure=infrastructure, label=kind, kind=kind, deployed={"kind": kind})
+        Network.objects.create(infrastructure=infrastructure, label=kind, kind=kind, deployed={"label": kind})
         for kind in ("san", "wan", "lan")
     ]
 
@@ -168,7 +171,6 @@ def _instance_array(networks: list[Network], label: str, *, count: int) -> Insta
         label=label,
         server_type=server_type,
         count=count,
-        deployed={"label": label},
     )
     Interface.objects.bulk_create(
         Interface(instance_array=array, index=index, network=network) for index, network in enumerate(networks)
@@ -193,7 +195,6 @@ def _drive_array(array: InstanceArray, label: str, *, size_mb: int) -> DriveArra
         label=label,
         count=array.count,
         size_mb=size_mb,
-        deployed={"label": label},
     )
 
 

@@ -13,8 +13,10 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from editor.models import (
+    Deploy,
     Drive,
     DriveArray,
     Event,
@@ -72,6 +74,19 @@ def fill(infrastructure: Infrastructure, label: str) -> None:
     (member,) = infrastructure.members.all()[:1]
     for drive in array.drives.all():
         factories.make_snapshots(drive, 3, by=member)
+    deploy = Deploy.objects.create(
+        infrastructure=infrastructure,
+        number=infrastructure.deploys.count() + 1,
+        by=member,
+        state="done",
+        started_at=timezone.now(),
+        review={},
+        goal={},
+    )
+    step = deploy.steps.create(position=1, kind="settle", of=web.topic, title=f"Settle {label}")
+    step.items.create(label=label)
+    infrastructure.design_steps.create(by=member, at=timezone.now(), title=f"add {label}", changes=[])
+    infrastructure.presences.create(user=member, page=label, seen_at=timezone.now())
     topics = [array.topic]
     Event.objects.record(infrastructure.pk, "made", label, by=member, topics=topics)
 

@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from django.utils import timezone
 
+from editor.design import mark_deployed
 from editor.models import (
     Drive,
     DriveArray,
@@ -140,7 +141,13 @@ def _networks(infrastructure: Infrastructure) -> dict[str, Network]:
     places = {"wan": (0, 0, "198.51.100.0/28"), "lan": (0, 76, "10.20.0.0/22"), "san": (0, 364, "iSCSI · 25 GbE")}
     return {
         kind: Network.objects.create(
-            infrastructure=infrastructure, label=kind, kind=kind, addresses=addresses, x=x, y=y, deployed={"kind": kind}
+            infrastructure=infrastructure,
+            label=kind,
+            kind=kind,
+            addresses=addresses,
+            x=x,
+            y=y,
+            deployed={"label": kind},
         )
         for kind, (x, y, addresses) in places.items()
     }
@@ -172,7 +179,6 @@ def _instance_array(
         server_type=server_type,
         x=at[0],
         y=at[1],
-        deployed={"label": label, "count": count, "server_type": server_type.label},
     )
     for index in range(4):
         network = networks[on[index]] if index < len(on) else None
@@ -201,7 +207,6 @@ def _drive_array(
         storage_type=storage_type,
         x=at[0],
         y=at[1],
-        deployed={"label": label, "count": array.count, "size_mb": size_gb * KB, "storage_type": storage_type},
     )
     return [
         Drive.objects.create(
@@ -244,6 +249,7 @@ def _atlas_prod(people: dict[str, User]) -> Plan:
     plan |= {drive.pk: () for drive in db_logs}
     analytics_data = _drive_array(analytics, "analytics-data", 500, StorageType.HDD, at=(1028, 456))
     plan |= {drive.pk: ROUTINE[4 - count :] for drive, count in zip(analytics_data, ANALYTICS, strict=True)}
+    mark_deployed(infrastructure)
     return plan
 
 
@@ -256,6 +262,7 @@ def _atlas_staging(people: dict[str, User]) -> Plan:
         networks, "web", 2, ("M.16.64", 16, 64), at=(200, 176), on=("san", "wan", "lan"), subnet=3,
     )  # fmt: skip
     drives = _drive_array(web, "web-data", 20, StorageType.SSD, at=(200, 456))
+    mark_deployed(infrastructure)
     return {drives[0].pk: ROUTINE[3:], drives[1].pk: ()}
 
 

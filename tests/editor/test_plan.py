@@ -1,0 +1,206 @@
+"""editor.plan: for any two states, deploying reaches the design, wherever it was broken off on the way."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from editor.plan import (
+    DESTROYING,
+    Drawn,
+    DriveState,
+    Kind,
+    Place,
+    State,
+    Step,
+    after,
+    kind_of,
+    plan,
+    topic_of_array,
+    wanted,
+    with_count,
+)
+
+IDS = range(1, 4)
+NUMBERS = st.lists(st.integers(1, 5), unique=True, max_size=4).map(sorted)
+TOPICS = [f"{kind}-{pk}" for kind in ("network", "instance-array", "drive-array") for pk in IDS]
+
+
+@st.composite
+def designs(draw: st.DrawFn) -> dict[str, Drawn]:
+    """Any drawing of three products of each kind."""
+    design: dict[str, Drawn] = {}
+    for topic in draw(st.sets(st.sampled_from(TOPICS))):
+        drawn: dict[str, object] = {"label": draw(st.sampled_from(["a", "b"]))}
+        if kind_of(topic) == "instance-array":
+            drawn["numbers"] = draw(NUMBERS)
+            drawn["interfaces"] = draw(st.lists(st.sampled_from([None, *IDS]), min_size=4, max_size=4))
+        if kind_of(topic) == "drive-array":
+            drawn["numbers"] = draw(NUMBERS)
+            drawn["size_mb"] = draw(st.sampled_from([1024, 2048]))
+            drawn["instance_array"] = draw(st.sampled_from([None, *IDS]))
+        design[topic] = drawn
+    return design
+
+
+@st.composite
+def realities(draw: st.DrawFn) -> State:
+    """What some deploys, the last one perhaps broken off, have left."""
+    state = State()
+    for design in draw(st.lists(designs(), max_size=2)):
+        state = deployed(design, state, random.Random(draw(st.integers(0, 99))), draw(st.integers(0, 30)))
+    return state
+
+
+def units(step: Step) -> list[tuple[Step, int | None]]:
+    return [(step, number) for number in step.numbers] or [(step, None)]
+
+
+def deployed(design: dict[str, Drawn], real: State, order: random.Random, limit: int = 10_000) -> State:
+    """Does the items in any order that the steps allow, at most so many of them."""
+    goal = wanted(design, real)
+    todo = {step.key: units(step) for step in plan(goal, real)}
+    steps = {key: items[0][0] for key, items in todo.items()}
+    while todo and limit:
+        ready = sorted(key for key in todo if not set(steps[key].after) & todo.keys())
+        assert ready, "The steps wait for each other."
+        key = order.choice(ready)
+        step, number = todo[key].pop(order.randrange(len(todo[key])))
+        real = after(real, step, goal, number)
+        if not todo[key]:
+            del todo[key]
+        limit -= 1
+    return real
+
+
+@given(designs(), realities(), st.integers(0, 99))
+def test_deploying_reaches_the_design(design: dict[str, Drawn], real: State, seed: int) -> None:
+    end = deployed(design, real, random.Random(seed))
+
+    assert end == wanted(design, real)
+    assert plan(wanted(design, end), end) == ()
+
+
+@given(designs(), realities(), st.integers(0, 40), st.integers(0, 99))
+def test_plan_that_was_broken_off_anywhere_is_planned_again_and_ends_the_same(
+    design: dict[str, Drawn], real: State, limit: int, seed: int
+) -> None:
+    broken_off = deployed(design, real, random.Random(seed), limit)
+
+    assert deployed(design, broken_off, random.Random(seed + 1)) == deployed(design, real, random.Random(seed))
+
+
+@given(designs(), realities(), st.integers(0, 40), st.integers(0, 99))
+def test_discarding_after_any_part_of_a_deploy_keeps_what_is_real(
+    design: dict[str, Drawn], real: State, limit: int, seed: int
+) -> None:
+    broken_off = deployed(design, real, random.Random(seed), limit)
+    discarded = dict(broken_off.products)
+
+    steps = plan(wanted(discarded, broken_off), broken_off)
+
+    assert not [step for step in steps if step.kind in DESTROYING | {Kind.ALLOCATE, Kind.CREATE, Kind.GROW}]
+    end = deployed(discarded, broken_off, random.Random(seed))
+    assert (end.instances, end.drives.keys()) == (broken_off.instances, broken_off.drives.keys())
+
+
+@given(designs(), realities(), st.integers(0, 99))
+def test_step_done_twice_is_done_once(design: dict[str, Drawn], real: State, seed: int) -> None:
+    goal = wanted(design, real)
+    for step in plan(goal, real):
+        for _, number in units(step):
+            once = after(real, step, goal, number)
+            assert after(once, step, goal, number) == once
+            real = once
+
+
+@given(designs(), realities())
+def test_nothing_outside_the_plan_changes(design: dict[str, Drawn], real: State) -> None:
+    end = deployed(design, real, random.Random(0))
+    steps = plan(wanted(design, real), real)
+    named = {step.of for step in steps}
+
+    for place in real.instances ^ end.instances:
+        assert place[0] in named
+    for place in real.drives.keys() | end.drives.keys():
+        if real.drives.get(place) != end.drives.get(place):
+            assert place[0] in named
+    for topic in real.products.keys() | end.products.keys():
+        if real.products.get(topic) != end.products.get(topic):
+            assert topic in named
+
+
+@given(designs(), realities())
+def test_only_what_the_design_lacks_is_destroyed_and_only_after_all_that_builds(
+    design: dict[str, Drawn], real: State
+) -> None:
+    goal = wanted(design, real)
+    steps = plan(goal, real)
+    building = {step.key for step in steps if step.kind in {Kind.ALLOCATE, Kind.CREATE, Kind.GROW, Kind.ATTACH}}
+
+    for step in steps:
+        if step.kind == Kind.DESTROY:
+            assert all((step.of, number) not in goal.drives for number in step.numbers)
+        if step.kind == Kind.RELEASE:
+            assert all((step.of, number) not in goal.instances for number in step.numbers)
+        if step.kind in DESTROYING:
+            assert building <= set(step.after)
+
+
+@given(designs(), realities())
+def test_nobody_loses_a_drive_or_its_growth_while_running(design: dict[str, Drawn], real: State) -> None:
+    """Whatever is grown, detached or destroyed under an instance waits until that instance was shut down."""
+    goal = wanted(design, real)
+    steps = {step.key: step for step in plan(goal, real)}
+
+    for step in steps.values():
+        if step.kind not in {Kind.GROW, Kind.DETACH, Kind.DESTROY}:
+            continue
+        for number in step.numbers:
+            instance = real.drives[step.of, number].instance
+            if instance in real.instances:
+                assert f"{Kind.SHUT_DOWN} {instance[0]}" in _before(step, steps)
+                assert instance[1] in steps[f"{Kind.SHUT_DOWN} {instance[0]}"].numbers
+
+
+def _before(step: Step, steps: dict[str, Step]) -> set[str]:
+    found = set(step.after)
+    for key in step.after:
+        found |= _before(steps[key], steps)
+    return found
+
+
+@given(designs())
+def test_drive_belongs_to_the_instance_with_its_number(design: dict[str, Drawn]) -> None:
+    end = deployed(design, State(), random.Random(0))
+
+    for (topic, number), drive in end.drives.items():
+        partner: Place = (topic_of_array(design[topic]["instance_array"]), number)
+        assert drive == DriveState(design[topic]["size_mb"], partner if partner in end.instances else None)
+
+
+def test_drives_never_shrink() -> None:
+    drawn = {"label": "data", "numbers": [1], "size_mb": 1024, "instance_array": None}
+    real = State({"drive-array-1": drawn}, drives={("drive-array-1", 1): DriveState(4096)})
+
+    assert wanted({"drive-array-1": drawn}, real).drives == real.drives
+    assert plan(wanted({"drive-array-1": drawn}, real), real) == ()
+
+
+def test_unsettled_product_is_settled_even_if_nothing_else_differs() -> None:
+    drawn = {"label": "lan"}
+    real = State({"network-1": drawn}, unsettled=frozenset({"network-1"}))
+
+    (step,) = plan(wanted({"network-1": drawn}, real), real)
+
+    assert (step.kind, step.of) == (Kind.SETTLE, "network-1")
+    assert after(real, step, real) == replace(real, unsettled=frozenset())
+
+
+def test_new_numbers_are_the_preferred_ones_then_the_lowest_free() -> None:
+    assert with_count([1, 3], 4) == [1, 2, 3, 4]
+    assert with_count([1, 3], 4, prefer=[7, 9]) == [1, 3, 7, 9]
+    assert with_count([1, 2, 3], 2) == [1, 2, 3]
