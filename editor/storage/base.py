@@ -5,6 +5,9 @@ now, and the drive's content is the head over its parent over its parent's paren
 writes to any more. Layer ids are positive, grow per drive, are never reused, and are reserved by the caller before a
 verb is called.
 
+A drive's size is that of its head. A layer below may be smaller, when the drive has grown since, and reads as zeros
+from its end on.
+
 Every verb may be repeated: after a crash at any point, calling it again (or `abandon`) ends in the state it promises.
 
 Exceptions:
@@ -103,6 +106,23 @@ def taken(layer: int) -> StorageError:
     )
 
 
+def check_size(size_bytes: int) -> None:
+    """Refuse a size that no drive can have."""
+    if size_bytes <= 0 or size_bytes % SECTOR_BYTES:
+        raise StorageError(f"A drive's size is a multiple of {SECTOR_BYTES} bytes above 0.", permanent=True)
+
+
+def check_growth(now_bytes: int, size_bytes: int) -> None:
+    """Refuse a size below the one the drive has."""
+    if size_bytes < now_bytes:
+        raise StorageError(
+            f"A drive can only grow: it has {now_bytes / 1024**3:g} GB. Nothing on the drive was changed. "
+            "Choose a larger size.",
+            permanent=True,
+            detail=f"asked for {size_bytes} bytes of {now_bytes}",
+        )
+
+
 def check_window(size_bytes: int, *, offset: int, length: int) -> None:
     """Refuse a window that is not whole sectors inside the drive, or too long for one call."""
     if offset % SECTOR_BYTES or length % SECTOR_BYTES:
@@ -132,12 +152,24 @@ class StorageDriver(abc.ABC):
         """Make an empty drive whose only layer is `layer`. A drive of that id and size is left as it is."""
 
     @abc.abstractmethod
+    def grow(self, drive: int, *, size_bytes: int) -> None:
+        """Make the drive larger: what it holds stays, what is new reads as zeros. Constant time.
+
+        Nothing happens when the drive has that size already; a smaller one is refused for good. Snapshots stay as they
+        are, and a revert to one from before keeps the size: beyond what the drive had then it reads as zeros.
+        """
+
+    @abc.abstractmethod
     def delete_drive(self, drive: int) -> None:
         """Remove a drive and all its layers. An absent drive is fine."""
 
     @abc.abstractmethod
     def head(self, drive: int) -> int:
         """The layer on top. Raises a permanent StorageError for an unknown drive. Takes no lock."""
+
+    @abc.abstractmethod
+    def size_bytes(self, drive: int) -> int:
+        """The drive's size. Raises a permanent StorageError for an unknown drive. Takes no lock."""
 
     @abc.abstractmethod
     def layers(self, drive: int) -> frozenset[int]:

@@ -7,10 +7,13 @@
     drive-7/new-...            not finished; removed by the next verb
 
 A file counts under its final name only. It gets there by: make it as new-..., fsync it, rename it, fsync the folder.
+A drive grows in place: resize the head, fsync it, fsync the folder. A new layer is as large as the drive, so no layer
+is smaller than one it stands on, and nothing under it has bytes beyond its end that a second growth could uncover.
 """
 
 import array
 import contextlib
+import itertools
 import os
 import re
 import struct
@@ -150,6 +153,18 @@ class DriveFolder:
             raise Damaged(f"head points at {target}")
         return layer
 
+    def top(self) -> Layer:
+        """The head, as its header says."""
+        return read_layer(self.file(self.head()))
+
+    def size_bytes(self) -> int:
+        """The drive's size, that of its largest layer: the head, unless it is damaged and the drive is reverted."""
+        sizes = []
+        for layer in self.layer_ids():
+            with contextlib.suppress(Damaged):
+                sizes.append(read_layer(self.file(layer)).size_bytes)
+        return max(sizes)
+
     def layer_ids(self) -> frozenset[int]:
         """Layers under their final names."""
         found = (layer_id(name) for name in os.listdir(self.path))
@@ -244,10 +259,13 @@ def parents(tree: dict[int, Layer]) -> dict[int, int | None]:
 
 
 def checked(tree: dict[int, Layer], tops: Iterable[int]) -> None:
-    """Raise Damaged unless each top's chain is whole."""
+    """Raise Damaged unless each top's chain is whole, and no layer in it is smaller than the one it stands on."""
     known = parents(tree)
     for top in tops:
         try:
-            chain(known, top)
+            found = chain(known, top)
         except KeyError as error:
             raise Damaged(f"layer {error} is missing under layer {top}") from error
+        for above, below in itertools.pairwise(found):
+            if tree[above].size_bytes < tree[below].size_bytes:
+                raise Damaged(f"layer {above} is smaller than layer {below} under it")

@@ -8,6 +8,9 @@ At every moment, also when qemu-img or we are killed, or the power goes, the upp
 - *lift*, otherwise: what only the lower one holds is read through the upper one with copy-on-read, which stores it
   there and changes no content; then the upper one's header is pointed past the lower one, which is unlinked.
 
+The lower one may be the smaller, never the larger. `commit` makes it as large as the upper one first (also when there
+is nothing to write); in `lift`, what is beyond its end counts as nobody's, and reads as zeros before and after.
+
 Why not `qemu-img rebase` in its safe mode for the second: it writes the new header before the tables of what it
 copied (QEMU 7.2: no flush in between), so a process killed there loses data; and without a layer underneath it
 compares the whole virtual size. `rebase -u` below rewrites nothing but the header.
@@ -50,10 +53,10 @@ def merge(folder: DriveFolder, *, parent: Layer, child: Layer, tools: Tools) -> 
 
 
 def _commit(folder: DriveFolder, parent: Layer, child: Layer, tools: Tools) -> None:
-    if child.held_bytes:
+    if child.held_bytes or child.size_bytes > parent.size_bytes:
         # -d: the upper file is replaced below, so emptying it would only cost time, and its masking with it.
         tools.img("commit", "-q", "-d", *MODIFYING, "-f", "qcow2", layer_name(child.id))
-        fsync(folder.file(parent.id))
+    fsync(folder.file(parent.id))  # also what an earlier attempt did: it may have made the lower one larger
     os.rename(folder.file(parent.id), folder.file(child.id))
     fsync(folder.path)
     folder.tidy()

@@ -16,10 +16,11 @@ from typing import Any
 from editor.storage.audit import find
 from editor.storage.base import (
     MAX_DEPTH,
-    SECTOR_BYTES,
     Found,
     StorageDriver,
     StorageError,
+    check_growth,
+    check_size,
     check_window,
     content_hash,
     never,
@@ -35,6 +36,7 @@ from editor.storage.tree import Unlink, children, next_step
 
 UNCONFIRMED = "The drive was switched, but the disk did not confirm it; repeating this is safe."
 HALF_WRITTEN = "What was being written may be there in part."
+HALF_GROWN = "What the drive holds is unchanged; it may have its new size already, and repeating this is safe."
 HALF_DELETED = "The drive may be deleted in part."
 SAME_CONTENT = "The content of the drive and its snapshots is unchanged."
 
@@ -61,11 +63,10 @@ class Qcow2Storage(StorageDriver):
     def missing_programs(self) -> str | None:
         return missing_sentence(self._qemu_img, self._qemu_io)
 
-    # Making and removing drives
+    # Making, growing and removing drives
 
     def create_drive(self, drive: int, *, layer: int, size_bytes: int) -> None:
-        if size_bytes <= 0 or size_bytes % SECTOR_BYTES:
-            raise StorageError(f"A drive's size is a multiple of {SECTOR_BYTES} bytes above 0.", permanent=True)
+        check_size(size_bytes)
         folder = DriveFolder(self._pool, drive)
         with explained("The drive was not created."):
             self._make_folder(self._pool)
@@ -79,6 +80,18 @@ class Qcow2Storage(StorageDriver):
                 if not folder.file(layer).exists() or read_layer(folder.file(layer)).size_bytes != size_bytes:
                     self._new_layer(folder, layer, size_bytes, below=None, lock=lock)
                 self._switch(folder, layer)
+
+    def grow(self, drive: int, *, size_bytes: int) -> None:
+        check_size(size_bytes)
+        with self._working(drive, state=HALF_GROWN) as (folder, lock):
+            head = folder.top()
+            check_growth(head.size_bytes, size_bytes)
+            if head.size_bytes < size_bytes:
+                # Only the head: the size in its header is the last that qemu-img writes, after larger tables.
+                self._img(folder, lock)("resize", "-q", "-f", "qcow2", layer_name(head.id), str(size_bytes))
+            # When this is repeated too: we may have been killed before it, or before a switch to this head was durable.
+            fsync(folder.file(head.id))
+            fsync(folder.path)
 
     def delete_drive(self, drive: int) -> None:
         folder = DriveFolder(self._pool, drive)
@@ -111,7 +124,7 @@ class Qcow2Storage(StorageDriver):
         """Whether the drive exists already; raises when it is another."""
         if not (folder.path / "head").is_symlink():
             return False
-        found = read_layer(folder.file(folder.head())).size_bytes
+        found = folder.top().size_bytes
         if found != size_bytes:
             raise StorageError(
                 f"The storage pool already holds this drive with {found} bytes. {UNCHANGED} Delete that drive first.",
@@ -124,6 +137,11 @@ class Qcow2Storage(StorageDriver):
     def head(self, drive: int) -> int:
         with explained():
             return DriveFolder(self._pool, drive).head()
+
+    def size_bytes(self, drive: int) -> int:
+        folder = DriveFolder(self._pool, drive)
+        with explained():
+            return folder.unlocked(folder.top).size_bytes
 
     def layers(self, drive: int) -> frozenset[int]:
         folder = DriveFolder(self._pool, drive)
@@ -203,12 +221,10 @@ class Qcow2Storage(StorageDriver):
                 f"The drive is still merging deleted snapshots. {UNCHANGED} Try again in a minute.",
                 detail=f"{len(below)} layers in the chain",
             )
-        if new_layer not in existing:
-            self._new_layer(folder, new_layer, below[0].size_bytes, below=onto, lock=lock)
-        elif not _is_new_on(folder, new_layer, onto):
+        if new_layer in existing and not _is_new_on(folder, new_layer, onto):
             raise taken(new_layer)
-        else:
-            fsync(folder.path)  # its name may be known to memory only
+        # What an interrupted attempt made is made again: the drive may have grown since.
+        self._new_layer(folder, new_layer, folder.size_bytes(), below=onto, lock=lock)
         self._switch(folder, new_layer)
 
     def _new_layer(self, folder: DriveFolder, layer: int, size_bytes: int, *, below: int | None, lock: int) -> None:
@@ -274,7 +290,7 @@ class Qcow2Storage(StorageDriver):
 
     def read(self, drive: int, *, offset: int, length: int) -> bytes:
         with self._working(drive) as (folder, lock):
-            head = read_layer(folder.file(folder.head()))
+            head = folder.top()
             check_window(head.size_bytes, offset=offset, length=length)
             if not length:
                 return b""
@@ -283,7 +299,7 @@ class Qcow2Storage(StorageDriver):
 
     def write(self, drive: int, *, offset: int, data: bytes) -> None:
         with self._working(drive, state=HALF_WRITTEN) as (folder, lock):
-            head = read_layer(folder.file(folder.head()))
+            head = folder.top()
             check_window(head.size_bytes, offset=offset, length=len(data))
             if not data:
                 return
@@ -295,7 +311,7 @@ class Qcow2Storage(StorageDriver):
 
     def sha256(self, drive: int) -> str:
         with self._working(drive) as (folder, lock):
-            head = read_layer(folder.file(folder.head()))
+            head = folder.top()
             return content_hash(head.size_bytes, held_blocks(self._transfer(folder, lock), head))
 
     # Shared

@@ -17,11 +17,12 @@ from typing import Any
 from editor.storage.base import (
     HASH_BLOCK_BYTES,
     MAX_DEPTH,
-    SECTOR_BYTES,
     Found,
     StorageDriver,
     StorageError,
     UnknownDrive,
+    check_growth,
+    check_size,
     check_window,
     content_hash,
     never,
@@ -99,11 +100,17 @@ class SimulatedStorage(StorageDriver):
 
     def create_drive(self, drive: int, *, layer: int, size_bytes: int) -> None:
         with self._verb("create_drive", drive=drive, layer=layer, size_bytes=size_bytes):
-            if size_bytes <= 0 or size_bytes % SECTOR_BYTES:
-                raise StorageError(f"A drive's size is a multiple of {SECTOR_BYTES} bytes above 0.", permanent=True)
+            check_size(size_bytes)
             found = self._drives.setdefault(drive, _Drive(size_bytes, layer, {layer: _Layer(None)}))
             if found.size_bytes != size_bytes:
                 raise StorageError("The storage pool already holds this drive with another size.", permanent=True)
+
+    def grow(self, drive: int, *, size_bytes: int) -> None:
+        with self._verb("grow", drive=drive, size_bytes=size_bytes):
+            check_size(size_bytes)
+            found = self._known(drive)
+            check_growth(found.size_bytes, size_bytes)
+            found.size_bytes = size_bytes
 
     def delete_drive(self, drive: int) -> None:
         with self._verb("delete_drive", drive=drive):
@@ -112,6 +119,10 @@ class SimulatedStorage(StorageDriver):
     def head(self, drive: int) -> int:
         with self._verb("head", drive=drive):
             return self._known(drive).head
+
+    def size_bytes(self, drive: int) -> int:
+        with self._verb("size_bytes", drive=drive):
+            return self._known(drive).size_bytes
 
     def layers(self, drive: int) -> frozenset[int]:
         with self._verb("layers", drive=drive):

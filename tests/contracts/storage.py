@@ -13,6 +13,8 @@ from editor.storage.base import HASH_BLOCK_BYTES, MAX_DEPTH, content_hash
 MIB = 1024 * 1024
 SIZE = 4 * MIB
 BLOCK = 64 * 1024
+ODD = 512
+"""What makes a drive end inside a block, where its layers store more than they show."""
 DRIVE = 7
 
 
@@ -53,6 +55,9 @@ class Disk:
 
     def revert(self, onto: int) -> None:
         self.driver.revert(self.drive, onto=onto, new_layer=self.reserve())
+
+    def grow(self, size_bytes: int) -> None:
+        self.driver.grow(self.drive, size_bytes=size_bytes)
 
     def reserve(self) -> int:
         self.reserved += 1
@@ -372,7 +377,9 @@ class StorageContract:
 
     def test_unknown_drives_are_said_to_be_unknown(self, driver: StorageDriver) -> None:
         attempts = [
+            lambda: driver.grow(99, size_bytes=SIZE),
             lambda: driver.head(99),
+            lambda: driver.size_bytes(99),
             lambda: driver.layers(99),
             lambda: driver.snapshot(99, frozen=1, new_layer=2),
             lambda: driver.revert(99, onto=1, new_layer=2),
@@ -448,6 +455,85 @@ class StorageContract:
         disk.reclaim(second)
         assert driver.read(DRIVE, offset=1024**4 - BLOCK, length=BLOCK) == content(1)
         assert driver.sha256(DRIVE) == content_hash(1024**4, [(1024**4 - BLOCK, content(1))])
+
+    @pytest.mark.parametrize("grown", [SIZE + ODD, 1024**4])
+    def test_grown_drive_holds_what_it_held_and_zeros(self, driver: StorageDriver, grown: int) -> None:
+        disk = Disk(driver)
+        disk.put(1)
+        disk.put(2, block=63)
+
+        for _ in range(2):
+            disk.grow(grown)
+
+            assert (driver.size_bytes(DRIVE), driver.sha256(DRIVE)) == (
+                grown,
+                content_hash(grown, [(0, content(1)), (63 * BLOCK, content(2))]),
+            )
+        assert driver.read(DRIVE, offset=grown - 512, length=512) == bytes(512)
+        assert 2 * BLOCK <= driver.used_bytes(DRIVE) < 3 * BLOCK
+        assert [(found.head, found.layers, found.strange) for found in driver.audit()] == [(1, {1}, ())]
+        driver.write(DRIVE, offset=grown - 512, data=content(3)[:512])
+        saved = disk.snapshot()
+        assert driver.read(DRIVE, offset=grown - 512, length=512) == content(3)[:512]
+        assert driver.written_since(DRIVE, [saved]) == {saved: 0}
+
+    def test_drive_never_shrinks(self, driver: StorageDriver) -> None:
+        disk = Disk(driver, size_bytes=40 * 1024**3)
+
+        for size_bytes in (40 * 1024**3 - 512, 40 * 1024**3 + 1, 0):
+            with pytest.raises(StorageError) as refused:
+                disk.grow(size_bytes)
+            assert refused.value.permanent is True
+            if size_bytes == 40 * 1024**3 - 512:
+                assert str(refused.value).startswith("A drive can only grow: it has 40 GB. ")
+        assert driver.size_bytes(DRIVE) == 40 * 1024**3
+
+    def test_snapshot_from_before_growth_has_zeros_beyond_it(self, driver: StorageDriver) -> None:
+        small, large, larger = BLOCK + ODD, 3 * BLOCK + ODD, 6 * BLOCK
+        disk = Disk(driver, size_bytes=small)
+        driver.write(DRIVE, offset=0, data=bytes([1]) * small)
+        before = disk.snapshot()
+        driver.write(DRIVE, offset=0, data=bytes([2]) * small)
+        disk.grow(large)
+        driver.write(DRIVE, offset=0, data=bytes([3]) * large)
+        after = disk.snapshot()
+        driver.write(DRIVE, offset=0, data=bytes([4]) * large)
+
+        for layer, held in ((before, bytes([1]) * small), (after, bytes([3]) * large), (before, bytes([1]) * small)):
+            disk.revert(layer)
+
+            assert driver.size_bytes(DRIVE) == large
+            assert driver.read(DRIVE, offset=0, length=large) == held.ljust(large, b"\0")
+        assert [found.strange for found in driver.audit()] == [()]
+        disk.grow(larger)
+        assert driver.read(DRIVE, offset=0, length=larger) == (bytes([1]) * small).ljust(larger, b"\0")
+        disk.reclaim(after)
+        disk.revert(after)
+        assert driver.read(DRIVE, offset=0, length=larger) == (bytes([3]) * large).ljust(larger, b"\0")
+
+    @pytest.mark.parametrize(("lower", "upper"), [(2, 0), (3, 1), (1, 3)])
+    def test_merging_layers_of_different_sizes_keeps_the_larger(
+        self, driver: StorageDriver, lower: int, upper: int
+    ) -> None:
+        disk = Disk(driver, size_bytes=BLOCK)
+        disk.put(9)
+        disk.snapshot()
+        disk.grow(4 * BLOCK + ODD)
+        driver.write(DRIVE, offset=ODD, data=content(1) * lower)
+        driver.write(DRIVE, offset=4 * BLOCK + ODD - 512, data=content(8)[:512])
+        disk.snapshot()
+        size_bytes = 9 * BLOCK
+        disk.grow(size_bytes)
+        for block in range(5, 5 + upper):
+            disk.put(2, block=block)
+        held = driver.read(DRIVE, offset=0, length=size_bytes)
+
+        disk.reclaim()
+
+        assert (disk.layers, driver.size_bytes(DRIVE)) == ({disk.head}, size_bytes)
+        assert driver.read(DRIVE, offset=0, length=size_bytes) == held
+        disk.grow(2 * size_bytes)
+        assert driver.read(DRIVE, offset=0, length=2 * size_bytes) == held + bytes(size_bytes)
 
     def test_hash_depends_on_content_only(self, driver: StorageDriver) -> None:
         one, two = Disk(driver, 1), Disk(driver, 2)

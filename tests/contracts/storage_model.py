@@ -9,11 +9,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from editor.storage import StorageDriver
 
-from .storage import DRIVE, SIZE, Disk
+from .storage import BLOCK, DRIVE, Disk
 
-BLOCKS = 5
+FEWEST, MOST = 3, 9  # blocks of a drive
 marks = st.integers(0, 9)
-positions = st.integers(0, BLOCKS - 1)
 choices = st.integers(0, 99)
 
 
@@ -25,14 +24,25 @@ class Walk(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.driver = type(self).make()
-        self.disk = Disk(self.driver, DRIVE, SIZE)
-        self.now = [0] * BLOCKS
+        self.disk = Disk(self.driver, DRIVE, FEWEST * BLOCK)
+        self.now = [0] * FEWEST
         self.kept: list[tuple[int, list[int]]] = []
 
-    @rule(mark=marks, position=positions)
-    def write(self, mark: int, position: int) -> None:
+    def sized(self, marks: list[int]) -> list[int]:
+        """What an earlier content reads as on the drive as large as it is now."""
+        return marks + [0] * (len(self.now) - len(marks))
+
+    @rule(mark=marks, choice=choices)
+    def write(self, mark: int, choice: int) -> None:
+        position = choice % len(self.now)
         self.disk.put(mark, block=position)
         self.now[position] = mark
+
+    @precondition(lambda self: len(self.now) < MOST)
+    @rule(more=st.integers(0, 2))
+    def grow(self, more: int) -> None:
+        self.now += [0] * more
+        self.disk.grow(len(self.now) * BLOCK)
 
     @rule()
     def snapshot(self) -> None:
@@ -42,7 +52,8 @@ class Walk(RuleBasedStateMachine):
     @rule(choice=choices)
     def revert(self, choice: int) -> None:
         position = choice % len(self.kept)
-        layer, self.now = self.kept[position][0], list(self.kept[position][1])
+        layer, then = self.kept[position]
+        self.now = self.sized(then)
         self.disk.revert(layer)
         del self.kept[position + 1 :]
 
@@ -63,16 +74,17 @@ class Walk(RuleBasedStateMachine):
 
     @invariant()
     def content_is_what_was_written(self) -> None:
-        assert self.disk.marks(*range(BLOCKS)) == self.now
+        assert self.driver.size_bytes(DRIVE) == len(self.now) * BLOCK
+        assert self.disk.marks(*range(len(self.now))) == self.now
 
     @invariant()
     def written_since_is_an_upper_bound(self) -> None:
         written = self.driver.written_since(DRIVE, [layer for layer, _marks in self.kept])
         for layer, then in self.kept:
-            assert written[layer] > 0 or then == self.now
+            assert written[layer] > 0 or self.sized(then) == self.now
 
     def teardown(self) -> None:
         """Goes back through all snapshots, newest first."""
         for layer, then in reversed(self.kept):
             self.disk.revert(layer)
-            assert self.disk.marks(*range(BLOCKS)) == then
+            assert self.disk.marks(*range(len(self.now))) == self.sized(then)

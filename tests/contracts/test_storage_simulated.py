@@ -174,9 +174,59 @@ class HashesTheHeadOnly(SimulatedStorage):
         return str(sorted(self._known(drive).layers[self._known(drive).head].blocks))
 
 
+class GrowsNothing(SimulatedStorage):
+    def grow(self, drive: int, *, size_bytes: int) -> None:
+        """Says it is done."""
+        self._known(drive)
+
+
+class Shrinks(SimulatedStorage):
+    def grow(self, drive: int, *, size_bytes: int) -> None:
+        self._known(drive).size_bytes = size_bytes
+
+
+class GrowsByOldBytes(SimulatedStorage):
+    """What is new holds what the disk's space held before."""
+
+    def grow(self, drive: int, *, size_bytes: int) -> None:
+        before = self.size_bytes(drive)
+        super().grow(drive, size_bytes=size_bytes)
+        if before < size_bytes:
+            self.write(drive, offset=size_bytes - 512, data=content(7)[:512])
+
+
+class RevertsTheSize(SimulatedStorage):
+    """A drive has the size it had when the snapshot was taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.then: dict[tuple[int, int], int] = {}
+
+    def snapshot(self, drive: int, *, frozen: int, new_layer: int) -> None:
+        super().snapshot(drive, frozen=frozen, new_layer=new_layer)
+        self.then[drive, frozen] = self._drives[drive].size_bytes
+
+    def revert(self, drive: int, *, onto: int, new_layer: int) -> None:
+        super().revert(drive, onto=onto, new_layer=new_layer)
+        self._drives[drive].size_bytes = self.then[drive, onto]
+
+
+class RevertsWhatTheSnapshotHad(RevertsTheSize):
+    """What was written beyond the size of then shows through."""
+
+    def revert(self, drive: int, *, onto: int, new_layer: int) -> None:
+        found = self._known(drive)
+        now, held = found.size_bytes, dict(found.layers[found.head].blocks)
+        super().revert(drive, onto=onto, new_layer=new_layer)
+        beyond = {at: block for at, block in held.items() if at >= found.size_bytes}
+        found.layers[new_layer].blocks.update(beyond)
+        found.size_bytes = now
+
+
 LIARS = [
     *(SnapshotsCopyNothing, SnapshotsDoNothing, RevertsForgetTheHead, RevertsOntoTheHead, RevertsAgain),
     *(ReclaimsKeptLayers, ReclaimsNothing, ReclaimsWithoutMerging, WritesNothing, WritesToTheWrongDrive),
+    *(GrowsNothing, Shrinks, GrowsByOldBytes, RevertsTheSize, RevertsWhatTheSnapshotHad),
     *(KnowsEveryDrive, AbandonsWhatHappened, DeletesNothing, SaysNothingWasWritten, HashesTheHeadOnly),
 ]
 

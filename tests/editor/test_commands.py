@@ -239,6 +239,7 @@ def test_once_leaves_work_to_the_worker_that_runs(drives: list[Drive]) -> None:
 def test_nothing_amiss(drives: list[Drive]) -> None:
     take(drives[0])
     actions.delete(take(drives[0]), by=Infrastructure.objects.get().members.get())  # its layer waits to be merged
+    driver_of(drives[0].pool).grow(drives[0].pk, size_bytes=2 * drives[0].size_bytes)
 
     assert run("reconcile", "--audit") == "Nothing amiss.\n"
 
