@@ -15,7 +15,7 @@ import pytest
 
 from editor.storage.qcow2 import Qcow2Storage
 
-from .storage import BLOCK, DRIVE, Disk
+from .storage import BLOCK, DRIVE, SIZE, Disk
 
 Popen = subprocess.Popen
 CHANGES = ("mkdir", "rename", "replace", "rmdir", "symlink", "unlink")
@@ -25,22 +25,24 @@ Marks = Mapping[int, int]
 
 TRUTH: dict[int, Marks] = {
     1: {0: 1, 1: 1, 2: 0, 3: 0},
-    2: {0: 2, 1: 1, 2: 2, 3: 0},
-    3: {0: 3, 1: 1, 2: 2, 3: 0},
+    2: {0: 2, 1: 1, 2: 2, 3: 0, 7: 0},
+    3: {0: 3, 1: 1, 2: 2, 3: 0, 63: 0},
 }
 """What the layers of `prepared` read as; 3 is the head."""
 
 
 def prepared(pool: Path) -> Qcow2Storage:
-    """A pool whose drive has two snapshots. Layer 2 holds as much as 1, and more than 3."""
+    """A pool whose drive has two snapshots, and grew after each. Layer 2 holds as much as 1, and more than 3."""
     driver = Qcow2Storage(pool)
-    disk = Disk(driver)
+    disk = Disk(driver, size_bytes=4 * BLOCK)
     disk.put(1)
     disk.put(1, block=1)
     disk.snapshot()
+    disk.grow(8 * BLOCK)
     disk.put(2)
     disk.put(2, block=2)
     disk.snapshot()
+    disk.grow(SIZE)
     disk.put(3)
     return driver
 

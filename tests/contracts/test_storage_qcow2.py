@@ -62,6 +62,7 @@ def attempts(driver: StorageDriver) -> list[Callable[[], object]]:
         lambda: driver.read(DRIVE, offset=0, length=BLOCK),
         lambda: driver.write(DRIVE, offset=3 * BLOCK, data=bytes(BLOCK)),
         lambda: driver.sha256(DRIVE),
+        lambda: driver.grow(DRIVE, size_bytes=1024**4),
     ]
 
 
@@ -206,6 +207,7 @@ def test_full_disk_loses_nothing(small_disk: Path, lower: int, upper: int) -> No
         lambda: driver.revert(DRIVE, onto=1, new_layer=4),
         lambda: driver.write(DRIVE, offset=10 * BLOCK, data=content(3)),
         lambda: driver.reclaim(DRIVE, keep=[2], head=3),
+        lambda: driver.grow(DRIVE, size_bytes=1024**4),
     ):
         with pytest.raises(StorageError, match="The storage pool is full") as failed:
             attempt()
@@ -265,6 +267,29 @@ def test_damaged_layers_are_reported_and_left_alone(pool: Path, harm: Callable[[
     assert sorted(path.name for path in (pool / f"drive-{DRIVE}").iterdir()) == before
     [found] = driver.audit()
     assert (found.head, len(found.strange), found.strange[0][:9]) == (3, 1, "Damaged: ")
+
+
+def test_drive_with_a_damaged_head_is_reverted_and_keeps_its_size(pool: Path) -> None:
+    driver = prepared(pool)
+    driver.snapshot(DRIVE, frozen=3, new_layer=4)
+    _scribble(pool / f"drive-{DRIVE}" / "layer-4.qcow2")
+
+    driver.revert(DRIVE, onto=1, new_layer=5)
+
+    assert driver.size_bytes(DRIVE) == SIZE
+    assert_layers_read(pool, {**TRUTH, 5: {**TRUTH[1], 63: 0}})
+
+
+def test_layer_on_a_larger_one_is_merged_with_none(pool: Path) -> None:
+    driver = prepared(pool)
+    resize = ["qemu-img", "resize", "-q", "-f", "qcow2", f"{pool}/drive-{DRIVE}/layer-1.qcow2", str(2 * SIZE)]
+    subprocess.run(resize, check=True)
+
+    with pytest.raises(StorageError, match="damaged") as refused:
+        driver.reclaim(DRIVE, keep=[2], head=3)
+
+    assert (refused.value.permanent, refused.value.detail) == (True, "layer 2 is smaller than layer 1 under it")
+    assert_untouched(pool)
 
 
 def test_audit_tells_what_does_not_belong(pool: Path) -> None:

@@ -52,8 +52,44 @@ def test_revert_is_finished_by_repeating_it(template: Path, tmp_path: Path) -> N
         verb(Qcow2Storage(left))
 
         assert Qcow2Storage(left).head(DRIVE) == 4
-        assert_layers_read(left, {**TRUTH, 4: TRUTH[1]})
+        assert_layers_read(left, {**TRUTH, 4: {**TRUTH[1], 63: 0}})
         assert_tidy(left, {1, 2, 3, 4})
+
+
+def test_growth_is_finished_by_repeating_it(template: Path, tmp_path: Path) -> None:
+    size_bytes = 1024**4  # needs a larger table, not only another number in the header
+
+    def verb(driver: Qcow2Storage) -> None:
+        driver.grow(DRIVE, size_bytes=size_bytes)
+
+    for left in crashes(template, verb, tmp_path):
+        assert_layers_read(left, TRUTH)
+
+        verb(Qcow2Storage(left))
+
+        assert Qcow2Storage(left).size_bytes(DRIVE) == size_bytes
+        assert_layers_read(left, {**TRUTH, 3: {**TRUTH[3], size_bytes // BLOCK - 1: 0}})
+        assert_tidy(left, {1, 2, 3})
+
+
+@pytest.mark.parametrize("verb", ["snapshot", "revert"])
+def test_switch_that_is_repeated_after_growth_does_not_undo_it(pool: Path, verb: str) -> None:
+    def attempt(driver: Qcow2Storage) -> None:
+        if verb == "snapshot":
+            driver.snapshot(DRIVE, frozen=3, new_layer=4)
+        else:
+            driver.revert(DRIVE, onto=1, new_layer=4)
+
+    with effects(at=5) as watch:
+        attempt(Qcow2Storage(pool))
+    assert watch.seen[-1] == "symlink new-head"  # the new layer is there, the switch did not happen
+    driver = Qcow2Storage(pool)
+    driver.grow(DRIVE, size_bytes=2 * SIZE)
+
+    attempt(driver)
+
+    assert driver.size_bytes(DRIVE) == 2 * SIZE
+    assert_layers_read(pool, {**TRUTH, 4: {**TRUTH[3 if verb == "snapshot" else 1], 127: 0}})
 
 
 @pytest.mark.parametrize("verb", ["snapshot", "revert"])
@@ -172,6 +208,15 @@ def test_order_of_a_snapshot_survives_a_power_cut(pool: Path) -> None:
     ]
 
 
+def test_order_of_growth_survives_a_power_cut(pool: Path) -> None:
+    with effects() as watch:
+        for _ in range(2):
+            Qcow2Storage(pool).grow(DRIVE, size_bytes=2 * SIZE)
+
+    durable = ["fsync layer-3.qcow2", f"fsync drive-{DRIVE}"]
+    assert watch.seen == ["open lock", "qemu-img resize", *durable, "open lock", *durable]
+
+
 def test_order_of_both_merges_survives_a_power_cut(pool: Path) -> None:
     with effects() as watch:
         Qcow2Storage(pool).reclaim(DRIVE, keep=[], head=3)
@@ -197,6 +242,26 @@ def test_order_of_both_merges_survives_a_power_cut(pool: Path) -> None:
         "unlink layer-1.merging",
         f"fsync drive-{DRIVE}",
     ]
+
+
+def test_lower_layer_is_durable_as_large_as_an_empty_upper_one(pool: Path) -> None:
+    driver = Qcow2Storage(pool)
+    driver.snapshot(DRIVE, frozen=3, new_layer=4)
+    driver.grow(DRIVE, size_bytes=2 * SIZE)
+    with effects(at=3, how="after") as broken:
+        driver.reclaim(DRIVE, keep=[1, 2], head=4)
+    assert broken.seen[-1] == "qemu-img commit"
+
+    with effects() as watch:
+        driver.reclaim(DRIVE, keep=[1, 2], head=4)
+
+    assert watch.seen[-4:] == [
+        "fsync layer-3.qcow2",
+        "rename layer-4.qcow2",
+        f"fsync drive-{DRIVE}",
+        "unlink layer-3.merging",
+    ]
+    assert_layers_read(pool, {1: TRUTH[1], 2: TRUTH[2], 4: {**TRUTH[3], 127: 0}})
 
 
 def test_repeating_a_switch_makes_it_durable(pool: Path) -> None:
