@@ -69,7 +69,7 @@ def _lift(folder: DriveFolder, parent: Layer, child: Layer, tools: Tools) -> Non
         tools.io("-C", *MODIFYING, "-f", "qcow2", name, script=script)
         if _copies(tools, name):
             raise Damaged(f"{name} still needs layer {parent.id} after copying")
-        fsync(folder.file(child.id))
+    fsync(folder.file(child.id))  # also what an earlier attempt copied: the header must not be durable before it
     below = ("-b", "") if parent.parent is None else ("-b", layer_name(parent.parent), "-F", "qcow2")
     tools.img("rebase", "-q", "-u", *MODIFYING, "-f", "qcow2", *below, name)
     fsync(folder.file(child.id))

@@ -264,6 +264,17 @@ def test_lower_layer_is_durable_as_large_as_an_empty_upper_one(pool: Path) -> No
     assert_layers_read(pool, {1: TRUTH[1], 2: TRUTH[2], 4: {**TRUTH[3], 127: 0}})
 
 
+def test_what_an_earlier_attempt_copied_is_durable_before_the_lower_layer_is_left(pool: Path) -> None:
+    with effects(at=5) as broken:
+        Qcow2Storage(pool).reclaim(DRIVE, keep=[2], head=3)
+    assert broken.seen[-2:] == ["qemu-io -C", "qemu-img map"]
+
+    with effects() as watch:
+        Qcow2Storage(pool).reclaim(DRIVE, keep=[2], head=3)
+
+    assert watch.seen[3:6] == ["qemu-img map", "fsync layer-2.qcow2", "qemu-img rebase"]
+
+
 def test_repeating_a_switch_makes_it_durable(pool: Path) -> None:
     driver = Qcow2Storage(pool)
     driver.snapshot(DRIVE, frozen=3, new_layer=4)
