@@ -15,6 +15,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from editor import canvas
+from editor.design import numbers_shown
 from editor.models import (
     Drive,
     DriveArray,
@@ -265,9 +266,15 @@ def tidy_up(infrastructure: Infrastructure, *, by: User) -> None:
         drive_arrays = list(infrastructure.drive_arrays.all())
         places = canvas.tidy(
             [canvas.Plate(network.topic, network.kind, network.x, network.y) for network in networks],
-            [canvas.Card(array.topic, array.x, array.y, array.count) for array in instance_arrays],
+            [canvas.Card(array.topic, array.x, array.y, len(numbers_shown(array))) for array in instance_arrays],
             [
-                canvas.Card(array.topic, array.x, array.y, array.count, of=f"instance-array-{array.instance_array_id}")
+                canvas.Card(
+                    array.topic,
+                    array.x,
+                    array.y,
+                    len(numbers_shown(array)),
+                    of=f"instance-array-{array.instance_array_id}",
+                )
                 for array in drive_arrays
             ],
         )

@@ -74,6 +74,11 @@ def mark_deployed(infrastructure: Infrastructure) -> None:
         row.save(update_fields=["deployed", "unsettled"])
 
 
+def numbers_shown(array: InstanceArray | DriveArray) -> list[int]:
+    """Answers the numbers of what is real or drawn of an array, in order: the bays of its card."""
+    return sorted({*array.numbers, *(array.deployed or {}).get("numbers", ())})
+
+
 def by_topic(rows: Iterable[AnyProduct]) -> dict[str, AnyProduct]:
     """Answers the rows by topic."""
     return {row.topic: row for row in rows}

@@ -113,8 +113,10 @@ def _wire_network(
     for y, row in branches:
         stem = _stem(wiring, plate, trunk_x, y, [y for y, _ in branches])
         _rail(wiring, plate, stem, y, [(tap.x, (tap.x, tap.card.y), tap.card) for tap in row])
-    wiring.joints += [Joint(plate.kind, plate.kind, *port, draft=card.draft) for _, port, card in straight]
-    wiring.joints += [Joint(plate.kind, plate.kind, tap.x, tap.card.y, draft=tap.card.draft) for tap in blocked]
+    wiring.joints += [Joint(plate.kind, plate.kind, *port, draft=card.joins(plate.key)) for _, port, card in straight]
+    wiring.joints += [
+        Joint(plate.kind, plate.kind, tap.x, tap.card.y, draft=tap.card.joins(plate.key)) for tap in blocked
+    ]
 
 
 def _stem(wiring: Wiring, plate: Plate, trunk_x: float, y: float, branches: Sequence[float]) -> tuple[Point, ...]:
@@ -148,7 +150,7 @@ def _rail(
     for x, port, card in ends:
         if left < x < right:  # right above or below the plate
             side = plate.y if port[1] < y else plate.y + PLATE_H
-            edges.append(Edge(plate.kind, ((x, side), port), (plate.key, card.key), card.draft))
+            edges.append(Edge(plate.kind, ((x, side), port), (plate.key, card.key), card.joins(plate.key)))
     for start, side_ends in (
         (right, sorted((end for end in ends if end[0] >= right), key=lambda end: (end[0], end[2].key))),
         (
@@ -156,12 +158,23 @@ def _rail(
             sorted((end for end in ends if end[0] <= left and end[0] < right), key=lambda end: (-end[0], end[2].key)),
         ),
     ):
-        for x, port, card in side_ends[:-1]:
-            edges.append(Edge(plate.kind, ((x, y), port), (plate.key, card.key), card.draft, leaves_rail=True))
-            wiring.joints.append(Joint("dot", plate.kind, x, y))
-        for x, port, card in side_ends[-1:]:
-            points = _simple((*(stem or ((start, y),)), (x, y), port))
-            edges.append(Edge(plate.kind, points, (plate.key, card.key), leaves_rail=len(stem) == 1))
+        # What is real goes as far as the farthest real tap; beyond that the rail itself is a draft.
+        real = [end for end in side_ends if not end[2].joins(plate.key)]
+        turns = [real[-1]] if real else []
+        if side_ends and side_ends[-1] not in turns:
+            turns.append(side_ends[-1])
+        for x, port, card in side_ends:
+            if (x, port, card) not in turns:
+                is_new = card.joins(plate.key)
+                edges.append(Edge(plate.kind, ((x, y), port), (plate.key, card.key), is_new, leaves_rail=True))
+                wiring.joints.append(Joint("dot", plate.kind, x, y))
+        begin: tuple[Point, ...] = stem or ((start, y),)
+        for x, port, card in turns:
+            points = _simple((*begin, (x, y), port))
+            is_new = card.joins(plate.key)
+            leaves = len(stem) == 1 or begin != (stem or ((start, y),))
+            edges.append(Edge(plate.kind, points, (plate.key, card.key), is_new, leaves_rail=leaves))
+            begin = ((x, y),)
 
 
 def _simple(points: tuple[Point, ...]) -> tuple[Point, ...]:
@@ -203,9 +216,10 @@ def _wire_san(
         for tap in row:
             rails[tap.card.key] = y
             points = ((tap.x, y), (tap.x, float(tap.card.bottom)))
-            wiring.edges.append(Edge("san", points, (plate.key, tap.card.key), tap.card.draft, leaves_rail=True))
+            is_new = tap.card.joins(plate.key)
+            wiring.edges.append(Edge("san", points, (plate.key, tap.card.key), is_new, leaves_rail=True))
             wiring.joints.append(Joint("san", "san", tap.x, y))
-            wiring.joints.append(Joint("san", "san", tap.x, tap.card.bottom, draft=tap.card.draft))
+            wiring.joints.append(Joint("san", "san", tap.x, tap.card.bottom, draft=is_new))
     return rails
 
 
@@ -236,7 +250,7 @@ def _attach_all(wiring: Wiring, owners: dict[str, Card], drive_arrays: Sequence[
         owner, rail = owners[key], rails.get(key)
         for card in family:
             attached.append(_attach(owner, card, rail, forks))
-            wiring.joints.append(Joint("san", "san", card.middle, card.y, draft=card.draft))
+            wiring.joints.append(Joint("san", "san", card.middle, card.y, draft=card.joins(card.of)))
         if rail is None:
             wiring.joints.append(Joint("san", "san", owner.middle, owner.bottom, draft=owner.draft))
     wiring.edges += sorted(attached, key=lambda edge: not edge.draft)
@@ -266,18 +280,19 @@ class _Forks:
 
 def _attach(owner: Card, drives: Card, rail: float | None, forks: _Forks) -> Edge:
     """One line says both what the drives are attached to and over which network: it passes the SAN's rail."""
+    is_new = drives.joins(owner.key)
     start: Point = (owner.middle, owner.bottom)
     end: Point = (drives.middle, drives.y)
     over = rail if rail is not None and owner.bottom < rail < drives.y else None
     if drives.y > owner.bottom + 2 * CORNER_R:
-        if drives.draft and over is not None:
+        if is_new and over is not None:
             start = (start[0], over)  # nothing is made yet: only the way from the rail is shown
         if start[0] == end[0]:
-            return Edge("san", (start, end), (owner.key, drives.key), drives.draft)
+            return Edge("san", (start, end), (owner.key, drives.key), is_new)
         least = (owner.bottom if over is None else over) + CORNER_R
         fork = forks.height(max(least, drives.y - FORK_Y), least, start[0], end[0], owner.key)
         turned = (start, (start[0], fork), (end[0], fork), end)
-        return Edge("san", turned, (owner.key, drives.key), drives.draft)
+        return Edge("san", turned, (owner.key, drives.key), is_new)
     # Beside or above its owner: out below, past both cards, in from above.
     down, up = owner.bottom + FORK_Y / 2, drives.y - FORK_Y / 2
     if abs(drives.x - owner.x) > CARD_W + 2 * CORNER_R:
@@ -285,7 +300,7 @@ def _attach(owner: Card, drives: Card, rail: float | None, forks: _Forks) -> Edg
     else:
         beside = max(owner.x, drives.x) + CARD_W + GROUP_GAP / 2
     points = _simple((start, (start[0], down), (beside, down), (beside, up), (end[0], up), end))
-    return Edge("san", points, (owner.key, drives.key), drives.draft)
+    return Edge("san", points, (owner.key, drives.key), is_new)
 
 
 def _break_where_wan_crosses(wiring: Wiring) -> None:

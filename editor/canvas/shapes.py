@@ -38,7 +38,7 @@ class Plate:
 @dataclass(frozen=True)
 class Card:
     """An array's card. `networks` are the keys of the networks an InstanceArray is on; `of` is the key of the
-    InstanceArray a DriveArray is attached to."""
+    InstanceArray a DriveArray is attached to. Those in `new` it is joined to by the next deploy only."""
 
     key: str
     x: int
@@ -47,6 +47,11 @@ class Card:
     networks: tuple[str, ...] = ()
     of: str = ""
     draft: bool = False
+    new: frozenset[str] = frozenset()
+
+    def joins(self, key: str) -> bool:
+        """Whether its cable to this is a draft."""
+        return self.draft or key in self.new
 
     @property
     def height(self) -> int:

@@ -31,7 +31,7 @@ def frame(node: Node) -> SafeString:
         f'id="node-{topic}" data-node data-x="{node.x}" data-y="{node.y}" data-w="{node.width}" data-h="{node.height}"'
         f' data-move="{node.move_url}" hx-get="{node.card_url}" hx-target="this" hx-swap="outerMorph"'
         f' hx-push-url="false" hx-trigger="{topic} from:body delay:200ms"'
-        + (' data-change="add"' if node.draft else "")
+        + (f' data-change="{node.change}"' if node.change else "")
         + (" data-ui-selected" if node.selected else "")
         + (" data-plain" if node.bays is None and not node.net else "")
     )
@@ -75,14 +75,14 @@ def bays(rows: Iterable[Bay]) -> SafeString:
 def _bay(bay: Bay) -> str:
     says = escape(bay.says)
     kind, state, before, after = "bay", "", "", ""
-    if bay.snapshots is None:
+    if bay.power:
         before = _lamp(bay.power)
         state = f' data-power="{bay.power}"'
-    else:
+    elif bay.snapshots is not None:
         kind = "bay bay--drive"
         after = f'<span class="ticks" data-n="{min(5, bay.snapshots)}" aria-hidden="true"></span>'
-    if bay.draft:
-        state, before, after = ' data-change="add"', "", ""
+    if bay.change:
+        state += f' data-change="{bay.change}"'
     if bay.held:
         state += " data-busy"
     return (

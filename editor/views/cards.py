@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple, TypeVar
@@ -10,6 +11,7 @@ from typing import NamedTuple, TypeVar
 from django.urls import reverse
 
 from editor import canvas, words
+from editor.design import numbers_shown
 from editor.models import MB, DriveArray, InstanceArray, Network, NetworkKind, Power
 from editor.templatetags.editor import POWER_WORD
 
@@ -28,7 +30,7 @@ class Bay(NamedTuple):
     power: str = ""
     snapshots: int | None = None
     held: bool = False
-    draft: bool = False
+    change: str = ""
 
 
 @dataclass
@@ -61,7 +63,7 @@ class Node:
     net: str = ""
     attached_to: str = ""
     detached: bool = False
-    draft: bool = False
+    tags: tuple[Tag, ...] = ()
     bays: list[Bay] | None = None
     more: int = 0
     lamps: Lamps = field(default_factory=Lamps)
@@ -77,6 +79,28 @@ class Node:
     @property
     def label(self) -> str:
         return self.product.label
+
+    @property
+    def change(self) -> str:
+        """What the next deploy does to it: "add", "edit", "del", or ""."""
+        return self.product.change
+
+    @property
+    def tag(self) -> Tag | None:
+        """The one there is room for."""
+        return self.tags[0] if self.tags else None
+
+    @property
+    def more_tags(self) -> str:
+        """The others, in words: ", ~ renamed"."""
+        return "".join(f", {tag.text}" for tag in self.tags[1:])
+
+    @property
+    def foot(self) -> str:
+        """What stands in place of the readout while there is none, or none any more."""
+        if self.product.leaves and self.product.is_deployed:
+            return "Deleted on deploy"
+        return "" if self.product.is_deployed else "Created on deploy"
 
     @property
     def x(self) -> int:
@@ -112,8 +136,20 @@ class Node:
         return f"port-{self.net}"
 
     @property
+    def net_name(self) -> str:
+        """What stands on a network's plate: its kind, unless it has a name of its own."""
+        return self.label if self.label.lower() != self.net else self.net.upper()
+
+    @property
     def bays_name(self) -> str:
         return f"{'Instances' if self.kind == 'instance_array' else 'Drives'} of {self.label}"
+
+
+class Tag(NamedTuple):
+    """What the next deploy does to a product, in the fewest words: "−2 servers". `change` is its kind."""
+
+    change: str
+    text: str
 
 
 class InstanceRow(NamedTuple):
@@ -144,69 +180,145 @@ def network_node(network: Network) -> Node:
         height=canvas.PLATE_H,
         spec=network.addresses,
         net=network.kind,
+        tags=_tags(network, ()),
     )
 
 
 def instance_array_node(array: InstanceArray, rows: list[InstanceRow], *, with_bays: bool) -> Node:
     kind = array.server_type
     node = _array_node("InstanceArray", array, f"{kind.label} · {kind.cores} cores · {kind.ram_gb} GB")
+    node.tags = _tags(array, _instance_array_edits(array))
     node.lamps = Lamps(Counter(row.shown for row in rows))
     if with_bays:
         url = _address("instance_array_instances", array.pk)
-        shown_rows, node.more = _shown(rows)
+        real = {row.number: row.shown for row in rows}
+        drawn = set() if array.leaves else set(array.numbers)
+        numbers, node.more = _shown(sorted(drawn | real.keys()))
         node.bays = [
-            Bay(
-                url,
-                number,
-                f"{array.label}-{number}, {shown.label.lower()}",
-                f"{array.topic}:{number}",
-                power=POWER_WORD[shown],
-                draft=node.draft,
-            )
-            for number, shown in shown_rows
+            _server_bay(array, url, number, real.get(number), change=_bay_change(number, drawn, real, array))
+            for number in numbers
         ]
     return node
+
+
+def _server_bay(array: InstanceArray, url: str, number: int, shown: Power | None, *, change: str) -> Bay:
+    state = ", ".join(piece for piece in (shown.label.lower() if shown else "", ON_DEPLOY[change]) if piece)
+    says = f"{array.label}-{number}, {state}"
+    power = POWER_WORD[shown] if shown else ""
+    return Bay(url, number, says, f"{array.topic}:{number}", power=power, change=change)
 
 
 def drive_array_node(array: DriveArray, rows: list[DriveRow], *, with_bays: bool) -> Node:
     owner = array.instance_array
-    each = words.size(array.size_mb * MB)
+    real_mb = (array.deployed or {}).get("size_mb", array.size_mb)
+    each = words.size(real_mb * MB)
     node = _array_node("DriveArray", array, f"{each} · {array.storage_type}" + ("" if owner else " · Detached"))
     node.attached_to = str(owner) if owner else ""
     node.detached = owner is None
+    node.tags = _tags(array, _drive_array_edits(array))
     node.used = _percent(sum(row.used_bytes for row in rows), sum(row.size_mb for row in rows) * MB)
     node.snapshots = words.counted(sum(row.snapshots for row in rows), "snapshot")
     node.holds = sum(bool(row.hold) for row in rows)
     if with_bays:
-        shown_rows, node.more = _shown(rows)
         twin = owner.topic if owner else array.topic
+        real = {row.number: row for row in rows}
+        drawn = set() if array.leaves else set(array.numbers)
+        numbers, node.more = _shown(sorted(drawn | real.keys()))
         node.bays = [
-            Bay(
-                _address("snapshots:list", row.pk),
-                row.number,
-                _says(f"{array.label}-{row.number}", row),
-                f"{twin}:{row.number}",
-                snapshots=row.snapshots,
-                held=bool(row.hold),
-                draft=node.draft,
+            _drive_bay(
+                array, number, real.get(number), f"{twin}:{number}", change=_bay_change(number, drawn, real, array)
             )
-            for row in shown_rows
+            for number in numbers
         ]
     return node
 
 
+def _drive_bay(array: DriveArray, number: int, row: DriveRow | None, twin: str, *, change: str) -> Bay:
+    label = f"{array.label}-{number}"
+    if row is None:
+        return Bay(
+            _address("drive_array_drives", array.pk), number, f"{label}, {ON_DEPLOY[change]}", twin, change=change
+        )
+    says = _says(label, row) + (f" {ON_DEPLOY[change].capitalize()}." if change else "")
+    url = _address("snapshots:list", row.pk)
+    return Bay(url, number, says, twin, snapshots=row.snapshots, held=bool(row.hold), change=change)
+
+
 def _array_node(type_name: str, array: InstanceArray | DriveArray, each: str) -> Node:
-    """What the cards of both kinds of arrays have in common; `each` says what one of its members is."""
+    """What the cards of both kinds of arrays have in common; `each` says what one of its members is.
+
+    A card says what is real, and its tag what the next deploy makes of it.
+    """
+    count = len((array.deployed or {}).get("numbers") or array.numbers)
     return Node(
         kind="instance_array" if isinstance(array, InstanceArray) else "drive_array",
         type_name=type_name,
         product=array,
         width=canvas.CARD_W,
-        height=canvas.card_height(array.count),
-        spec=f"{array.count} × {each}",
-        count=array.count,
-        draft=not array.is_deployed,
+        height=canvas.card_height(len(numbers_shown(array))),
+        spec=f"{count} × {each}",
+        count=count,
     )
+
+
+# ── What the next deploy changes ─────────────────────────────────────────────
+
+ON_DEPLOY = {"": "", "add": "created on deploy", "del": "destroyed on deploy"}
+
+
+def _bay_change(number: int, drawn: set[int], real: Container[int], array: InstanceArray | DriveArray) -> str:
+    if number not in drawn:
+        return "del"
+    return "" if number in real and array.is_deployed else "add"
+
+
+def _tags(product: InstanceArray | DriveArray | Network, edits: Iterable[Tag]) -> tuple[Tag, ...]:
+    """Everything that changes, what destroys first; a change that has no words of its own is "~ changed"."""
+    change = product.change
+    if change == "add":
+        return (Tag("add", "+ new"),)
+    if change == "del":
+        return (Tag("del", "− deleted"),)
+    if not change:
+        return ()
+    found = list(edits)
+    if product.deployed and product.deployed.get("label") != product.label:
+        found.append(Tag("edit", "~ renamed"))
+    if not found:
+        found.append(Tag("edit", "~ unfinished" if product.unsettled else "~ changed"))
+    return tuple(sorted(found, key=lambda tag: tag.change != "del"))
+
+
+def _count_edits(array: InstanceArray | DriveArray, thing: str) -> Iterator[Tag]:
+    real, drawn = set((array.deployed or {}).get("numbers", ())), set(array.numbers)
+    if gone := len(real - drawn):
+        yield Tag("del", f"−{words.counted(gone, thing)}")
+    if new := len(drawn - real):
+        yield Tag("edit", f"+{words.counted(new, thing)}")
+
+
+def _instance_array_edits(array: InstanceArray) -> Iterator[Tag]:
+    real = array.deployed or {}
+    if array.change != "edit":
+        return
+    yield from _count_edits(array, "server")
+    if real.get("server_type", array.server_type_id) != array.server_type_id:
+        yield Tag("edit", f"~ {array.server_type.label}")
+    if real.get("interfaces") != array.drawn()["interfaces"]:
+        yield Tag("edit", "~ networks")
+
+
+def _drive_array_edits(array: DriveArray) -> Iterator[Tag]:
+    real = array.deployed or {}
+    if array.change != "edit":
+        return
+    yield from _count_edits(array, "drive")
+    if real.get("size_mb") != array.size_mb:
+        yield Tag("edit", f"~ {words.size(array.size_mb * MB)}")
+    if real.get("instance_array") != array.instance_array_id:
+        yield Tag("edit", f"~ to {array.instance_array}" if array.instance_array else "~ detached")
+    if real.get("grows") != array.grows:
+        yield Tag("edit", "~ grows along" if array.grows else "~ grows alone")
 
 
 def _says(label: str, row: DriveRow) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from editor import canvas
-from editor.models import Drive, DriveArray, Infrastructure, Instance, InstanceArray, Interface, Power, shown_power
+from editor.design import numbers_shown
+from editor.models import Drive, DriveArray, Infrastructure, Instance, InstanceArray, Power, shown_power
 from editor.views.cards import (
     DriveRow,
     InstanceRow,
@@ -79,14 +80,16 @@ def draw_wiring(infrastructure: Infrastructure) -> Drawing:
 
 
 def draw_cards(infrastructure: Infrastructure, topics: Collection[str]) -> list[Node]:
-    """Answers the cards of these topics, with their bays; unknown topics are left out. Five queries."""
+    """Answers the cards of these topics, with their bays; unknown topics are left out. Six queries."""
     ids: dict[str, list[int]] = defaultdict(list)
     for topic in topics:
         model, _, number = topic.rpartition("-")
         if number.isascii() and number.isdigit() and len(number) < MAX_ID_DIGITS:
             ids[model].append(int(number))
     instance_arrays = list(
-        infrastructure.instance_arrays.filter(pk__in=ids["instance-array"]).select_related("server_type")
+        infrastructure.instance_arrays.filter(pk__in=ids["instance-array"])
+        .select_related("server_type")
+        .prefetch_related("interfaces")
     )
     drive_arrays = list(infrastructure.drive_arrays.filter(pk__in=ids["drive-array"]).select_related("instance_array"))
     instances = _instances(infrastructure, of=instance_arrays) if instance_arrays else defaultdict(list)
@@ -118,15 +121,10 @@ class _Products:
 
     def __init__(self, infrastructure: Infrastructure) -> None:
         self.networks = list(infrastructure.networks.all())
-        self.instance_arrays = list(infrastructure.instance_arrays.select_related("server_type"))
+        self.instance_arrays = list(
+            infrastructure.instance_arrays.select_related("server_type").prefetch_related("interfaces")
+        )
         self.drive_arrays = list(infrastructure.drive_arrays.select_related("instance_array"))
-        self.plugged: dict[int, list[str]] = defaultdict(list)
-        for array, network in (
-            Interface.objects.filter(instance_array__infrastructure=infrastructure, network__isnull=False)
-            .order_by("index")
-            .values_list("instance_array_id", "network_id")
-        ):
-            self.plugged[array].append(f"network-{network}")
 
     @property
     def many(self) -> bool:
@@ -134,28 +132,8 @@ class _Products:
 
     def drawing(self) -> Drawing:
         plates = [canvas.Plate(network.topic, network.kind, network.x, network.y) for network in self.networks]
-        owners = [
-            canvas.Card(
-                array.topic,
-                array.x,
-                array.y,
-                array.count,
-                networks=tuple(self.plugged[array.pk]),
-                draft=not array.is_deployed,
-            )
-            for array in self.instance_arrays
-        ]
-        drives = [
-            canvas.Card(
-                array.topic,
-                array.x,
-                array.y,
-                array.count,
-                of=f"instance-array-{array.instance_array_id}" if array.instance_array_id else "",
-                draft=not array.is_deployed,
-            )
-            for array in self.drive_arrays
-        ]
+        owners = [_owner_card(array) for array in self.instance_arrays]
+        drives = [_drives_card(array) for array in self.drive_arrays]
         wiring = canvas.wire(plates, owners, drives)
         return Drawing(
             wiring=wiring,
@@ -163,6 +141,35 @@ class _Products:
             map=canvas.minimap(plates, [*owners, *drives], wiring),
             many=self.many,
         )
+
+
+def _owner_card(array: InstanceArray) -> canvas.Card:
+    plugged = {one.index: f"network-{one.network_id}" for one in array.interfaces.all() if one.network_id}
+    real = (array.deployed or {}).get("interfaces", ())
+    was = {f"network-{network}" for network in real if network}
+    return canvas.Card(
+        array.topic,
+        array.x,
+        array.y,
+        len(numbers_shown(array)),
+        networks=tuple(plugged.values()),
+        draft=not array.is_deployed,
+        new=frozenset(plugged.values()) - was,
+    )
+
+
+def _drives_card(array: DriveArray) -> canvas.Card:
+    of = f"instance-array-{array.instance_array_id}" if array.instance_array_id else ""
+    was = (array.deployed or {}).get("instance_array")
+    return canvas.Card(
+        array.topic,
+        array.x,
+        array.y,
+        len(numbers_shown(array)),
+        of=of,
+        draft=not array.is_deployed,
+        new=frozenset({of}) if was != array.instance_array_id else frozenset(),
+    )
 
 
 def _power(server: int | None, power: str | None, command: str | None) -> Power:
