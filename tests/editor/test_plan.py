@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
-from hypothesis import given
+from hypothesis import given as for_all
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from editor.plan import (
@@ -27,6 +30,11 @@ from editor.plan import (
 IDS = range(1, 4)
 NUMBERS = st.lists(st.integers(1, 5), unique=True, max_size=4).map(sorted)
 TOPICS = [f"{kind}-{pk}" for kind in ("network", "instance-array", "drive-array") for pk in IDS]
+
+
+def given(*states: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """As Hypothesis's own, with fewer examples: each is a whole deploy, often several."""
+    return lambda test: settings(max_examples=40)(for_all(*states)(test))
 
 
 @st.composite
