@@ -6,7 +6,7 @@ InstanceArrays, SAN, DriveArrays. A network is a plate with a horizontal rail; a
 
 from .cables import wire
 from .drawings import Map, Thumb, minimap, thumb
-from .lanes import tidy
+from .lanes import LANES_X, NETWORK_STEP_Y, free_place, tidy
 from .shapes import (
     BAYS_SHOWN,
     CARD_H,
@@ -33,6 +33,8 @@ __all__ = [
     "CARD_H",
     "CARD_W",
     "GRID",
+    "LANES_X",
+    "NETWORK_STEP_Y",
     "PLATE_H",
     "PLATE_W",
     "Bounds",
@@ -46,6 +48,7 @@ __all__ = [
     "Wiring",
     "bounds",
     "card_height",
+    "free_place",
     "minimap",
     "poly",
     "px",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .shapes import CARD_H, CARD_W, GROUP_GAP, PLATE_H, Card, Plate
 
@@ -70,3 +70,13 @@ def _bands(groups: list[tuple[Card | None, list[Card]]]) -> list[list[tuple[Card
         bands[-1].append(group)
         used += wide
     return bands
+
+
+def free_place(start: tuple[int, int], height: int, boxes: Iterable[tuple[int, int, int, int]]) -> tuple[int, int]:
+    """Answers the first place at or to the right of the start where a card touches no box (x, y, width, height)."""
+    x, y = start
+    beside = sorted(box for box in boxes if box[1] < y + height + LANE_GAP_Y // 2 and y < box[1] + box[3])
+    for left, _, width, _ in beside:
+        if left < x + COLUMN_W and x < left + width:
+            x = left + width + COLUMN_W - CARD_W
+    return x, y

@@ -1,0 +1,27 @@
+"""The verbs of designing: what is drawn changes at once and for everyone, what is real changes by the next deploy.
+
+Each verb locks the infrastructure, asks the rules, writes, keeps a DesignStep for undo, and records an Event. All
+raise `Refused` with a sentence when a rule says no; nothing was changed then. `Stale` is a Refused that knows theirs
+and yours, `Undecided` one that waits for what shall become of drives.
+"""
+
+from .arrays import add_drive_array, add_instance_array, configure_drive_array, configure_instance_array
+from .draft import Draft, Stale
+from .growth import Undecided
+from .products import add_network, attach, connect, copy, delete, rename
+
+__all__ = [
+    "Draft",
+    "Stale",
+    "Undecided",
+    "add_drive_array",
+    "add_instance_array",
+    "add_network",
+    "attach",
+    "configure_drive_array",
+    "configure_instance_array",
+    "connect",
+    "copy",
+    "delete",
+    "rename",
+]

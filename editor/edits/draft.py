@@ -1,0 +1,366 @@
+"""One edit of a design, from its lock to its DesignStep: what all verbs have in common.
+
+A verb opens a `Draft`, looks at the products that it is about, says what becomes of each, and records. The design of
+a product is what its `drawn()` answers; null means that it is not there, or that the next deploy deletes it. As each
+DesignStep keeps both, before and after, for all that it touched, undo and redo are one mechanism for all verbs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from editor import canvas
+from editor.actions import demand, demand_operator
+from editor.design import AnyProduct
+from editor.design_rules import why_not_design
+from editor.models import (
+    INTERFACES,
+    DesignStep,
+    DriveArray,
+    Event,
+    Infrastructure,
+    InstanceArray,
+    Interface,
+    Network,
+    User,
+)
+from editor.plan import Drawn, kind_of
+from editor.rules import Refused
+
+P = TypeVar("P", bound=AnyProduct)
+
+KINDS: dict[str, type[AnyProduct]] = {
+    "network": Network,
+    "instance-array": InstanceArray,
+    "drive-array": DriveArray,
+}
+"""By the first part of their topics; in this order one never refers to a later one."""
+
+TOPICS_MAX = 60
+"""More products than that are told as one: everybody looks at the whole canvas again."""
+
+_COLUMNS = {
+    Network: ["label"],
+    InstanceArray: ["label", "server_type", "count", "own_numbers"],
+    DriveArray: ["label", "storage_type", "size_mb", "count", "own_numbers", "instance_array", "grows"],
+}
+
+
+class Stale(Refused):
+    """Somebody else changed the product after the form was shown. Both are by field of the form, in words."""
+
+    def __init__(self, product: AnyProduct, theirs: dict[str, str], yours: dict[str, str]) -> None:
+        who = product.changed_by or "Somebody"
+        super().__init__(f"{who} changed {product.label} meanwhile. Look at both, then save what it shall be.")
+        self.product, self.theirs, self.yours = product, theirs, yours
+
+
+def row_of(topic: str) -> AnyProduct | None:
+    """Answers the product of a topic, with all that `drawn()` needs; null when it is not there."""
+    return rows_of([topic]).get(topic)
+
+
+def rows_of(topics: Iterable[str]) -> dict[str, AnyProduct]:
+    """Answers those of the products that are there, by topic; at most four queries."""
+    pks: dict[str, list[int]] = {}
+    for topic in topics:
+        pks.setdefault(kind_of(topic), []).append(pk_of(topic))
+    found: dict[str, AnyProduct] = {}
+    for kind, wanted in pks.items():
+        found |= {row.topic: row for row in whole(KINDS[kind].objects.filter(pk__in=wanted))}
+    return found
+
+
+def whole(rows: QuerySet[Any]) -> QuerySet[Any]:
+    """Answers the rows with what `drawn()` and the words about them need."""
+    if rows.model is InstanceArray:
+        return rows.select_related("changed_by", "server_type").prefetch_related("interfaces")
+    if rows.model is DriveArray:
+        return rows.select_related("changed_by", "instance_array")
+    return rows.select_related("changed_by")
+
+
+def pk_of(topic: str) -> int:
+    """Answers 7 of "drive-array-7"."""
+    return int(topic.rpartition("-")[2])
+
+
+def state_of(row: AnyProduct) -> Drawn | None:
+    """Answers what the design says of a product: null when it goes."""
+    return None if row.leaves else row.drawn()
+
+
+class Draft:
+    """The design of one infrastructure, locked for one edit of one person. Open it inside a transaction."""
+
+    def __init__(
+        self, infrastructure: int, *, by: User, or_permission: str = "", key: UUID | None = None, check: bool = True
+    ) -> None:
+        self.by, self.key = by, key
+        self.infrastructure = Infrastructure.objects.select_for_update(of=("self",)).filter(
+            pk=infrastructure
+        ).first() or _gone("The infrastructure")
+        self.earlier = Event.objects.filter(request_key=key, infrastructure=infrastructure).first() if key else None
+        """What was recorded when the same request came before: then there is nothing to do."""
+        demand_operator(by, infrastructure, or_permission=or_permission)
+        if check and not self.earlier:
+            demand(why_not_design(self.infrastructure))
+        self.rows: dict[str, AnyProduct] = {}
+        self.before: dict[str, Drawn | None] = {}
+        self.after: dict[str, Drawn | None] = {}
+        self.places: dict[str, list[int]] = {}
+        self.revived: set[str] = set()
+
+    # ── Reading ──────────────────────────────────────────────────────────────
+
+    def look(self, product: P) -> P:
+        """Answers the product as it is now, under the lock; refused when it is not there any more."""
+        if product.topic in self.rows:
+            return self.rows[product.topic]  # type: ignore[return-value]
+        found = whole(type(product).objects.filter(pk=product.pk, infrastructure=self.infrastructure)).first()
+        if found is None:
+            # Read lately: the log is long, and this is rare.
+            last = Event.objects.filter(infrastructure=self.infrastructure).about(product.topic).first()
+            who = f" by {last.actor}" if last and last.actor else ""
+            raise Refused(f"{product.label} was deleted{who} meanwhile.")
+        return self.take([found])[0]  # type: ignore[no-any-return]
+
+    def take(self, rows: Iterable[Any]) -> list[Any]:
+        """Registers rows that were read under the lock; answers those that are registered."""
+        taken = []
+        for row in rows:
+            if row.topic not in self.rows:
+                self.rows[row.topic] = row
+                self.before[row.topic] = self.after[row.topic] = state_of(row)
+                self.places[row.topic] = [row.x, row.y]
+            taken.append(self.rows[row.topic])
+        return taken
+
+    def drawn(self, row: AnyProduct) -> dict[str, Any]:
+        """Answers the design of a product that stays, as this edit has made it so far."""
+        drawn = self.after[row.topic]
+        return deepcopy(dict(drawn if drawn is not None else row.drawn()))
+
+    def labels_like(self, label: str, but: AnyProduct | None = None) -> set[str]:
+        """Answers the label in small letters when something else has it; one query."""
+        return self._labels(lambda rows: rows.filter(label__iexact=label), but)
+
+    def free_label(self, stem: str, *, numbered: bool = True) -> str:
+        """Answers "instance-array-3" of "instance-array", the lowest free one; without a number when that will do."""
+        taken = self._labels(lambda rows: rows.filter(label__istartswith=stem))
+        if not numbered and stem.lower() not in taken:
+            return stem
+        number = 1 if numbered else 2
+        while f"{stem}-{number}".lower() in taken:
+            number += 1
+        return f"{stem}-{number}"
+
+    def _labels(self, chosen: Callable[[QuerySet[Any]], QuerySet[Any]], but: AnyProduct | None = None) -> set[str]:
+        found = []
+        for kind in KINDS.values():
+            rows = chosen(kind.objects.filter(infrastructure=self.infrastructure))
+            if but is not None and type(but) is kind:
+                rows = rows.exclude(pk=but.pk)
+            found.append(rows.order_by().values_list("label"))
+        return {label.lower() for (label,) in found[0].union(*found[1:])}
+
+    # ── Saying what becomes of it ────────────────────────────────────────────
+
+    def change(self, row: AnyProduct, **fields: Any) -> None:
+        """Sets some of what `drawn()` answers."""
+        self.after[row.topic] = self.drawn(row) | fields
+
+    def take_away(self, row: AnyProduct) -> None:
+        """Takes a product out of the design; drives and servers that are there stay until the next deploy."""
+        self.after[row.topic] = None
+
+    def add(self, row: P, drawn: Drawn | None = None) -> P:
+        """Adds a product to the design. `drawn` may say more of it than its columns do."""
+        row.infrastructure = self.infrastructure
+        row.changed_at, row.changed_by = timezone.now(), self.by
+        row.save(force_insert=True)
+        self.rows[row.topic] = row
+        self.before[row.topic] = None
+        self.after[row.topic] = dict(drawn if drawn is not None else row.drawn())
+        self.places[row.topic] = [row.x, row.y]
+        return row
+
+    def bring_back(self, topic: str, drawn: Drawn, at: list[int], *, revision: int) -> None:
+        """Adds a product again that was there, under its old primary key and at its old place."""
+        row = KINDS[kind_of(topic)](
+            pk=pk_of(topic), infrastructure=self.infrastructure, label=drawn["label"], x=at[0], y=at[1]
+        )
+        if isinstance(row, Network):
+            row.kind = "lan"  # the others are never taken away
+        row.revision = revision
+        self.rows[topic] = row
+        self.revived.add(topic)
+        self.before[topic], self.after[topic], self.places[topic] = None, dict(drawn), at
+
+    # ── Writing ──────────────────────────────────────────────────────────────
+
+    @property
+    def changed(self) -> list[str]:
+        """The topics of what is another than before, what is referred to first."""
+        order = list(KINDS)
+        topics = [topic for topic, before in self.before.items() if before != self.after[topic]]
+        return sorted(topics, key=lambda topic: order.index(kind_of(topic)))
+
+    def record(self, title: str, verb: str, subject: str, text: str = "", *, url: str = "") -> DesignStep | None:
+        """Writes all that changed, so that it can be undone, and tells everybody; nothing when nothing changed."""
+        if not (changed := self.changed):
+            return None
+        entries = self.write()
+        DesignStep.objects.filter(infrastructure=self.infrastructure, by=self.by, undone=True).delete()
+        step = DesignStep.objects.create(
+            infrastructure=self.infrastructure, by=self.by, at=timezone.now(), title=title[:200], changes=entries
+        )
+        self.tell(verb, subject, text, url=url, topics=changed)
+        return step
+
+    def write(self) -> list[dict[str, Any]]:
+        """Writes columns; answers what a DesignStep keeps of it."""
+        changed = self.changed
+        entries = [
+            {
+                "topic": topic,
+                "before": self.before[topic],
+                "after": self.after[topic],
+                "at": self.places[topic],
+                "revision": self.rows[topic].revision + 1,
+            }
+            for topic in changed
+        ]
+        now = timezone.now()
+        for topic in changed:
+            row = self.rows[topic]
+            row.revision += 1
+            row.changed_at, row.changed_by = now, self.by
+            row.leaves = self.after[topic] is None
+        for kind in KINDS.values():
+            self._write([self.rows[topic] for topic in changed if type(self.rows[topic]) is kind])
+        return entries
+
+    def _write(self, rows: list[Any]) -> None:
+        """Writes rows of one kind: first those that go, then those that come, so that labels are free again."""
+        if not rows:
+            return
+        model = type(rows[0])
+        going = [row.pk for row in rows if row.leaves and row.deployed is None]
+        if going:
+            model.objects.filter(pk__in=going).delete()
+        rows = [row for row in rows if row.pk not in going]
+        coming = [row for row in rows if row.topic in self.revived]
+        staying = [row for row in rows if row.topic not in self.revived]
+        # Two that swap their labels would meet: only the last of these two updates is seen by anybody.
+        renamed = [row for row in staying if not row.leaves and row.label != self.drawn(row)["label"]]
+        if len(renamed) > 1:
+            for row in renamed:
+                row.label = f"-{row.pk}"
+            model.objects.bulk_update(renamed, ["label"], batch_size=200)
+        for row in rows:
+            if not row.leaves:
+                put(row, self.drawn(row))
+        for row in coming:
+            row.save(force_insert=True)
+        if staying:
+            columns = [*_COLUMNS[model], "leaves", "revision", "changed_at", "changed_by"]
+            model.objects.bulk_update(staying, columns, batch_size=200)
+        if model is InstanceArray:
+            self._write_interfaces([row for row in rows if not row.leaves])
+
+    def _write_interfaces(self, arrays: list[InstanceArray]) -> None:
+        changed = []
+        for array in arrays:
+            before = self.before[array.topic] or {}
+            now = self.drawn(array)["interfaces"]
+            there = before.get("interfaces")
+            changed += [
+                Interface(instance_array=array, index=index, network_id=now[index])
+                for index in range(INTERFACES)
+                if there is None or there[index] != now[index]
+            ]
+            # What was read before is not true any more.
+            getattr(array, "_prefetched_objects_cache", {}).clear()
+        if changed:
+            Interface.objects.bulk_create(
+                changed,
+                batch_size=200,
+                update_conflicts=True,
+                unique_fields=["instance_array", "index"],
+                update_fields=["network"],
+            )
+
+    def tell(self, verb: str, subject: str, text: str = "", *, topics: list[str], url: str = "") -> None:
+        """Writes the Event of this edit."""
+        pk = self.infrastructure.pk
+        here = [f"infrastructure-{pk}", f"wiring-{pk}", f"design-{pk}"]
+        if len(topics) > TOPICS_MAX:
+            topics = [*topics[:1], f"nodes-{pk}"]
+        elif any(self._height(topic, self.before) != self._height(topic, self.after) for topic in topics):
+            here.append(f"nodes-{pk}")
+        Event.objects.record(
+            pk,
+            verb,
+            subject[:130],
+            by=self.by,
+            text=text,
+            url=url,
+            topics=[*topics, *here],
+            request_key=self.key,
+        )
+
+    def _height(self, topic: str, designs: Mapping[str, Drawn | None]) -> int:
+        """The height of a card, which also shows what is real and goes; 0 when there is none."""
+        deployed = self.rows[topic].deployed
+        drawn = designs[topic]
+        if drawn is None and deployed is None:
+            return 0
+        numbers = {*(drawn or {}).get("numbers", ()), *(deployed or {}).get("numbers", ())}
+        return canvas.card_height(len(numbers))
+
+
+def put(row: AnyProduct, drawn: Drawn) -> None:
+    """Writes a design into the columns of a row. Interfaces have rows of their own."""
+    row.label = drawn["label"]
+    if isinstance(row, InstanceArray):
+        row.server_type_id = drawn["server_type"]
+        row.numbers = drawn["numbers"]
+    elif isinstance(row, DriveArray):
+        row.storage_type, row.size_mb = drawn["storage_type"], drawn["size_mb"]
+        row.numbers, row.grows = drawn["numbers"], drawn["grows"]
+        row.instance_array_id = drawn["instance_array"]
+
+
+def made_earlier(draft: Draft, kind: type[P]) -> P:
+    """Answers what the same request made before."""
+    assert draft.earlier is not None
+    row = row_of(draft.earlier.topic_list[0])
+    if not isinstance(row, kind):
+        raise Refused("This was added before, and is not there any more.")
+    return row
+
+
+def _gone(what: str) -> Infrastructure:
+    raise Refused(f"{what} is not there any more.")
+
+
+__all__ = [
+    "KINDS",
+    "Draft",
+    "Stale",
+    "made_earlier",
+    "pk_of",
+    "row_of",
+    "rows_of",
+    "state_of",
+    "transaction",
+    "whole",
+]
