@@ -174,6 +174,36 @@ def test_nobody_loses_a_drive_or_its_growth_while_running(design: dict[str, Draw
                 assert instance[1] in steps[f"{Kind.SHUT_DOWN} {instance[0]}"].numbers
 
 
+@given(designs(), realities())
+def test_server_is_off_before_it_is_released(design: dict[str, Drawn], real: State) -> None:
+    steps = {step.key: step for step in plan(wanted(design, real), real)}
+
+    for step in steps.values():
+        if step.kind == Kind.RELEASE:
+            off = steps[f"{Kind.SHUT_DOWN} {step.of}"]
+            assert off.key in _before(step, steps)
+            assert set(step.numbers) <= set(off.numbers)
+
+
+@given(designs(), realities())
+def test_drive_is_attached_when_both_are_there_and_it_has_left_its_former_server(
+    design: dict[str, Drawn], real: State
+) -> None:
+    goal = wanted(design, real)
+    steps = {step.key: step for step in plan(goal, real)}
+
+    for step in steps.values():
+        for number in step.numbers if step.kind == Kind.ATTACH else ():
+            instance = goal.drives[step.of, number].instance
+            assert instance is not None
+            if (step.of, number) not in real.drives:
+                assert f"{Kind.CREATE} {step.of}" in _before(step, steps)
+            elif real.drives[step.of, number].instance:
+                assert f"{Kind.DETACH} {step.of}" in _before(step, steps)
+            if instance not in real.instances:
+                assert f"{Kind.ALLOCATE} {instance[0]}" in _before(step, steps)
+
+
 def _before(step: Step, steps: dict[str, Step]) -> set[str]:
     found = set(step.after)
     for key in step.after:
