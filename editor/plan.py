@@ -135,7 +135,8 @@ def plan(goal: State, real: State) -> tuple[Step, ...]:
     work = _Work(goal, real)
     building = work.building()
     destroying = work.destroying(tuple(step.key for step in building))
-    done = {step.key for step in (*building, *destroying)}
+    # Power is no part of a design: what was only shut down has nothing to settle.
+    done = {step.key for step in (*building, *destroying) if step.kind != Kind.SHUT_DOWN}
     settling = work.settling(done)
     return (*building, *destroying, *settling, *work.powering_on([*building, *destroying]))
 

@@ -25,6 +25,15 @@ def why_not_operate(role: str | None) -> str | None:
     return None
 
 
+def why_not_deploy(role: str | None) -> str | None:
+    """Whether a member with this role may make a design real: that can destroy drives."""
+    if reason := why_not_operate(role):
+        return reason
+    if role != Role.OWNER:
+        return "Only owners deploy. Ask an owner to review and deploy this design."
+    return None
+
+
 def why_not_do_without(people: Iterable[User]) -> str | None:
     """Whether these accounts may go or lose their powers: somebody must be left who can give permissions."""
     chiefs = User.objects.filter(is_active=True, is_staff=True, is_superuser=True)
@@ -64,6 +73,8 @@ def why_not_switch(instance: Instance) -> str | None:
     server = instance.server
     if server is None:
         return f"{instance.label} has no server yet. Deploy it first."
+    if server.hold:
+        return f"{instance.label} is being deployed: {server.hold} Wait until that ends."
     if server.power == Power.UNKNOWN:
         reason = f" {server.power_error}" if server.power_error else ""
         return f"Power state of {instance.label} is unknown.{reason} Try again when its BMC answers."
@@ -134,6 +145,8 @@ def why_not_keep_waiting(instance: Instance) -> str | None:
     """Whether there is a soft shutdown that can be given more time, or be given up."""
     if instance.server is None or instance.server.power_command != PowerCommand.SOFT_SHUTDOWN:
         return f"{instance.label} is not shutting down any more."
+    if instance.server.hold:
+        return f"{instance.label} is being deployed: {instance.server.hold} It waits as was chosen for that."
     return None
 
 

@@ -249,11 +249,19 @@ SHUTDOWN_SECONDS = _number("SHUTDOWN_SECONDS", 120, least=30, most=86400)
 EVENT_DAYS = _number("EVENT_DAYS", 90, least=1, most=36500)
 
 # Each answers the jobs that its package has for the worker.
-RECONCILE_STEPS = ["editor.servers.jobs", "editor.volumes.jobs", "snapshots.reconcile.jobs", "snapshots.upkeep.jobs"]
+RECONCILE_STEPS = [
+    "editor.servers.jobs",
+    "editor.deployer.jobs",
+    "editor.volumes.jobs",
+    "snapshots.reconcile.jobs",
+    "snapshots.upkeep.jobs",
+]
 # Each answers what is amiss with a drive: `manage.py reconcile --audit` (see editor.audit).
 AUDIT_STEPS = ["snapshots.audit.look"]
 # Each is called with a drive inside the transaction that deletes it.
-BEFORE_DRIVE_DELETE: list[str] = []
+BEFORE_DRIVE_DELETE = ["snapshots.losses.before_drive_delete"]
+# Each answers what is lost with drives, by drive id (see editor.review.LostWith).
+LOST_WITH_DRIVES = ["snapshots.losses.of_drives"]
 # Answers how to sign in to the demo, or None; `serve` says it at every start.
 DEMO_SIGN_IN = "snapshots.management.commands.demo.sign_in_note"
 

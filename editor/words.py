@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from django.utils import timezone
@@ -77,3 +78,22 @@ def _digits(number: float) -> str:
         return str(int(number))
     places = 2 if number < 9.995 else 1 if number < 99.95 else 0
     return f"{number:.{places}f}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Answers "a", "a and b", "a, b and c"; nothing for none."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def numbered(numbers: Iterable[int], *, sign: str = "") -> str:
+    """Answers numbers in order, runs of three or more in short: "1, 3 and 5", "2 to 5"; each after the sign."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    words: list[str] = []
+    for run in runs:
+        words += [f"{sign}{run[0]} to {sign}{run[-1]}"] if len(run) > 2 else [f"{sign}{number}" for number in run]
+    return listed(words)

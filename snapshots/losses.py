@@ -1,0 +1,23 @@
+"""What goes with a drive when a deploy destroys it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from editor.models import Drive
+from editor.review import Lost
+from snapshots.models import Snapshot
+
+
+def of_drives(drives: Collection[int]) -> dict[int, list[Lost]]:
+    """Answers the snapshots of these drives; one query."""
+    found: dict[int, list[Lost]] = {}
+    rows = Snapshot.objects.filter(drive__in=drives).order_by("number").values_list("drive_id", "pk", "number")
+    for drive, pk, number in rows:
+        found.setdefault(drive, []).append(Lost(pk, number))
+    return found
+
+
+def before_drive_delete(drive: Drive) -> None:
+    """Deletes the rows of a drive's snapshots; their bytes went with the drive."""
+    drive.snapshots.all().delete()
