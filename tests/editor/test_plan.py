@@ -220,6 +220,24 @@ def test_drive_belongs_to_the_instance_with_its_number(design: dict[str, Drawn])
         assert drive == DriveState(design[topic]["size_mb"], partner if partner in end.instances else None)
 
 
+def test_drive_that_moves_is_detached_before_it_is_attached_elsewhere() -> None:
+    web, db = ({"label": label, "numbers": [1], "interfaces": [None] * 4} for label in ("web", "db"))
+    data = {"label": "data", "numbers": [1], "size_mb": 1024, "instance_array": 1}
+    real = deployed({"instance-array-1": web, "instance-array-2": db, "drive-array-1": data}, State(), random.Random(0))
+    moved = {"instance-array-1": web, "instance-array-2": db, "drive-array-1": {**data, "instance_array": 2}}
+
+    steps = plan(wanted(moved, real), real)
+
+    assert [(step.kind, step.of) for step in steps] == [
+        (Kind.SHUT_DOWN, "instance-array-1"),
+        (Kind.DETACH, "drive-array-1"),
+        (Kind.ATTACH, "drive-array-1"),
+        (Kind.SETTLE, "drive-array-1"),
+        (Kind.POWER_ON, "instance-array-1"),
+    ]
+    assert steps[2].after == ("detach drive-array-1",)
+
+
 def test_drives_never_shrink() -> None:
     drawn = {"label": "data", "numbers": [1], "size_mb": 1024, "instance_array": None}
     real = State({"drive-array-1": drawn}, drives={("drive-array-1", 1): DriveState(4096)})
