@@ -6,8 +6,10 @@ and yours, `Undecided` one that waits for what shall become of drives.
 """
 
 from .arrays import add_drive_array, add_instance_array, configure_drive_array, configure_instance_array
+from .discarding import discard, discard_all, why_not_discard
 from .draft import Draft, Stale
 from .growth import Undecided
+from .history import can_redo, can_undo, redo, undo
 from .products import add_network, attach, connect, copy, delete, rename
 
 __all__ = [
@@ -18,10 +20,17 @@ __all__ = [
     "add_instance_array",
     "add_network",
     "attach",
+    "can_redo",
+    "can_undo",
     "configure_drive_array",
     "configure_instance_array",
     "connect",
     "copy",
     "delete",
+    "discard",
+    "discard_all",
+    "redo",
     "rename",
+    "undo",
+    "why_not_discard",
 ]

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.db.models.functions import Lower
 from django.utils import timezone
 
 from editor import canvas
@@ -150,7 +151,7 @@ class Draft:
 
     def labels_like(self, label: str, but: AnyProduct | None = None) -> set[str]:
         """Answers the label in small letters when something else has it; one query."""
-        return self._labels(lambda rows: rows.filter(label__iexact=label), but)
+        return self._labels(lambda rows: rows.filter(label__iexact=label), *([but] if but else []))
 
     def free_label(self, stem: str, *, numbered: bool = True) -> str:
         """Answers "instance-array-3" of "instance-array", the lowest free one; without a number when that will do."""
@@ -162,12 +163,19 @@ class Draft:
             number += 1
         return f"{stem}-{number}"
 
-    def _labels(self, chosen: Callable[[QuerySet[Any]], QuerySet[Any]], but: AnyProduct | None = None) -> set[str]:
+    def labels_among(self, labels: Iterable[str]) -> set[str]:
+        """Answers those of the labels, in small letters, that products not looked at have."""
+        wanted = {label.lower() for label in labels}
+        if not wanted:
+            return set()
+        return self._labels(lambda rows: rows.annotate(low=Lower("label")).filter(low__in=wanted), *self.rows.values())
+
+    def _labels(self, chosen: Callable[[QuerySet[Any]], QuerySet[Any]], *but: AnyProduct) -> set[str]:
         found = []
         for kind in KINDS.values():
             rows = chosen(kind.objects.filter(infrastructure=self.infrastructure))
-            if but is not None and type(but) is kind:
-                rows = rows.exclude(pk=but.pk)
+            if known := [row.pk for row in but if type(row) is kind]:
+                rows = rows.exclude(pk__in=known)
             found.append(rows.order_by().values_list("label"))
         return {label.lower() for (label,) in found[0].union(*found[1:])}
 

@@ -85,7 +85,7 @@ def delete(products: Collection[AnyProduct], *, by: User, drives: str = "") -> N
         for row in rows:
             if isinstance(row, InstanceArray):
                 _let_drives_go(draft, row, drives)
-        _leave_networks(draft, [row for row in rows if isinstance(row, Network)])
+        leave_networks(draft, [row for row in rows if isinstance(row, Network)])
         named = _named([row.label for row in rows])
         deployed = any(row.is_deployed for row in rows)
         url = rows[0].get_absolute_url() if len(rows) == 1 and deployed else ""
@@ -107,7 +107,7 @@ def _let_drives_go(draft: Draft, array: InstanceArray, drives: str) -> None:
         set_numbers(draft, each, numbers)
 
 
-def _leave_networks(draft: Draft, networks: list[Network]) -> None:
+def leave_networks(draft: Draft, networks: list[Network]) -> None:
     """Takes all interfaces off networks that go."""
     if not networks:
         return

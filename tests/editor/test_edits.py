@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 from uuid import uuid4
@@ -28,8 +26,8 @@ from editor.models import (
     ServerType,
     User,
 )
-from editor.rules import Refused
 from tests import factories
+from tests.editor.designing import configure, configure_drives, now_is, refused, said
 
 pytestmark = pytest.mark.django_db
 
@@ -57,38 +55,6 @@ def web(atlas: Infrastructure) -> InstanceArray:
 @pytest.fixture
 def web_data(atlas: Infrastructure, web: InstanceArray) -> DriveArray:
     return factories.make_drive_array(atlas, "web-data", instance_array=web, count=4)
-
-
-@contextmanager
-def refused(sentence: str, kind: type[Refused] = Refused) -> Iterator[None]:
-    """Expects a refusal that begins with the sentence."""
-    with pytest.raises(kind) as no:
-        yield
-    assert str(no.value).startswith(sentence)
-
-
-def said() -> tuple[str, str, str]:
-    """The newest line of the activity log."""
-    event = Event.objects.told()[0]
-    return event.verb, event.subject, event.text
-
-
-def configure(array: InstanceArray, **changes) -> InstanceArray:
-    array.refresh_from_db()
-    design: dict[str, Any] = {"label": array.label, "server_type": array.server_type, "count": array.count}
-    return edits.configure_instance_array(array, **(design | {"seen": array.revision} | changes))
-
-
-def configure_drives(array: DriveArray, **changes) -> DriveArray:
-    array.refresh_from_db()
-    names = ("label", "size_mb", "storage_type", "count", "grows")
-    design: dict[str, Any] = {name: getattr(array, name) for name in names} | {"seen": array.revision}
-    return edits.configure_drive_array(array, **(design | changes))
-
-
-def now_is(array):
-    """The product as it is in the database."""
-    return type(array).objects.get(pk=array.pk)
 
 
 # ── Adding ───────────────────────────────────────────────────────────────────
