@@ -42,6 +42,8 @@ RESERVED = frozenset(
 )
 """Words that addresses and commands use for something else; no label may be one of them."""
 
+DESCRIPTION_MAX = 120
+
 SAN_INDEX = 0
 """The interface that carries the drives."""
 
@@ -79,6 +81,12 @@ def why_not_infrastructure_label(label: str, others: Collection[str]) -> str | N
     return f"You have an infrastructure {label} already. Choose another label." if label.lower() in others else None
 
 
+def why_not_description(description: str) -> str | None:
+    if len(description) <= DESCRIPTION_MAX:
+        return None
+    return f"A description has at most {DESCRIPTION_MAX} characters, and this one has {len(description)}."
+
+
 def why_not_delete_infrastructure(infrastructure: Infrastructure) -> str | None:
     """Whether something in it is real, or being made real: only a deploy may take that away."""
     if reason := why_not_design(infrastructure):
@@ -88,7 +96,10 @@ def why_not_delete_infrastructure(infrastructure: Infrastructure) -> str | None:
     if not servers and not drives:
         return None
     parts = [counted(servers, "server")] * bool(servers) + [counted(drives, "drive")] * bool(drives)
-    return f"{infrastructure.label} has {' and '.join(parts)}. Delete all its arrays, deploy that, then delete it."
+    return (
+        f"{infrastructure.label} has {' and '.join(parts)}. "
+        "Delete all its arrays in the design and deploy that; then it can be deleted."
+    )
 
 
 # ── Labels and amounts ───────────────────────────────────────────────────────

@@ -10,6 +10,12 @@ from .discarding import discard, discard_all, why_not_discard
 from .draft import Draft, Stale
 from .growth import Undecided
 from .history import can_redo, can_undo, redo, undo
+from .infrastructures import (
+    create_infrastructure,
+    delete_infrastructure,
+    draw_first_networks,
+    rename_infrastructure,
+)
 from .products import add_network, attach, connect, copy, delete, rename
 
 __all__ = [
@@ -26,11 +32,15 @@ __all__ = [
     "configure_instance_array",
     "connect",
     "copy",
+    "create_infrastructure",
     "delete",
+    "delete_infrastructure",
     "discard",
     "discard_all",
+    "draw_first_networks",
     "redo",
     "rename",
+    "rename_infrastructure",
     "undo",
     "why_not_discard",
 ]
