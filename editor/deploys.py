@@ -124,7 +124,7 @@ def retry(deploy: Deploy, *, by: User) -> None:
         demand(why_not_retry(fresh))
         items = _not_done(fresh)
         _take_down_again(items)
-        _lock([item.payload.get("server") for item in items], [item.payload.get("drive") for item in items])
+        lock_hardware([item.payload.get("server") for item in items], [item.payload.get("drive") for item in items])
         demand(_why_not_go_on(items))
         for item in items:
             item.state, item.error, item.detail, item.started_at, item.ended_at = ItemState.WAITING, "", "", None, None
@@ -185,7 +185,7 @@ def release(deploy: Deploy) -> None:
         instance__instance_array__infrastructure=deploy.infrastructure_id, hold__startswith=mark
     )
     drives = Drive.objects.filter(drive_array__infrastructure=deploy.infrastructure_id, hold__startswith=mark)
-    _lock(servers.values_list("pk", flat=True), drives.values_list("pk", flat=True))
+    lock_hardware(servers.values_list("pk", flat=True), drives.values_list("pk", flat=True))
     Server.objects.filter(pk__in=list(servers.values_list("pk", flat=True))).update(hold="")
     Drive.objects.filter(pk__in=list(drives.values_list("pk", flat=True))).update(hold="")
 
@@ -195,7 +195,12 @@ def drive_hold(deploy: Deploy, doing: str) -> str:
     return f"{_mark(deploy)}{doing}."
 
 
-def _lock(servers: Iterable[int | None], drives: Iterable[int | None]) -> None:
+def is_held_by(hold: str, deploy: Deploy) -> bool:
+    """Whether a hold is this deploy's own."""
+    return hold.startswith(_mark(deploy))
+
+
+def lock_hardware(servers: Iterable[int | None], drives: Iterable[int | None]) -> None:
     """Locks servers, then drives, each by id; null is none."""
     list(Server.objects.select_for_update(of=("self",)).filter(pk__in=_known(servers)).order_by("pk"))
     list(Drive.objects.select_for_update(of=("self",)).filter(pk__in=_known(drives)).order_by("pk"))
@@ -211,7 +216,7 @@ def _known(pks: Iterable[int | None]) -> list[int]:
 def _reviewed_and_locked(infrastructure: Infrastructure) -> Review:
     """Reviews twice: once to know what to lock, and again when nobody can change that any more."""
     first = review(infrastructure)
-    _lock([one.server_id for one in first.instances.values()], [drive.pk for drive in first.drives.values()])
+    lock_hardware([one.server_id for one in first.instances.values()], [drive.pk for drive in first.drives.values()])
     return review(infrastructure)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Q
 from django.utils.module_loading import import_string
 
 from editor.changes import Change, changes_of
@@ -31,14 +31,12 @@ from editor.models import (
     Power,
     Role,
     Server,
-    StoragePool,
 )
 from editor.plan import Kind, Place, State, Step, plan, wanted
+from editor.room import choose_pool, pools_with_room
 from editor.rules import why_not_use_drive
 from editor.told import step_title
 from editor.words import counted, listed, numbered, size
-
-MB_PER_GB = 1024
 
 
 class Lost(NamedTuple):
@@ -420,47 +418,3 @@ def _lack_of_room(steps: Iterable[Step], review: Review) -> Iterable[str]:
                 yield f"{array.label}-{number} cannot be created: {found}"
                 break
             found.used_mb += size_mb
-
-
-@dataclass
-class Pool:
-    """A pool and what its drives take of it, by their sizes."""
-
-    row: StoragePool
-    used_mb: int
-
-    @property
-    def free_mb(self) -> int | None:
-        """Null without a limit."""
-        if self.row.capacity_gb is None:
-            return None
-        return max(0, self.row.capacity_gb * MB_PER_GB - self.used_mb)
-
-    def why_not_take(self, more_mb: int) -> str | None:
-        """Whether there is room for so much more, as a sentence that can stand after a colon."""
-        free = self.free_mb
-        if free is None or free >= more_mb:
-            return None
-        return f"storage pool {self.row} has {_gb(free)} free, {_gb(more_mb)} are needed."
-
-
-def pools_with_room() -> dict[int, Pool]:
-    """Answers all pools by id, with what their drives take; one query."""
-    rows = StoragePool.objects.annotate(drives_mb=Sum("drives__size_mb")).order_by("pk")
-    return {pool.pk: Pool(pool, pool.drives_mb or 0) for pool in rows}
-
-
-def choose_pool(pools: Iterable[Pool], storage_type: str, size_mb: int) -> Pool | str:
-    """Answers the pool of this class that has room and holds least, or why there is none."""
-    of_class = [pool for pool in pools if pool.row.storage_type == storage_type]
-    if not of_class:
-        return f"there is no storage pool of class {storage_type}. Ask an administrator for one."
-    with_room = [pool for pool in of_class if pool.why_not_take(size_mb) is None]
-    if with_room:
-        return min(with_room, key=lambda pool: (pool.used_mb, pool.row.pk))
-    most = max(of_class, key=lambda pool: pool.free_mb or 0)
-    return most.why_not_take(size_mb) or ""
-
-
-def _gb(size_mb: int) -> str:
-    return size(size_mb * 1024 * 1024)

@@ -24,9 +24,9 @@ def driver_of(pool: StoragePool) -> storage.StorageDriver:
 
 
 def jobs(now: datetime, since: datetime) -> Iterator[Job]:
-    """One job for each drive of a deployed array that has no volume yet."""
+    """One job for each drive of a deployed array that has no volume yet. A held one is a deploy's to make."""
     del now, since  # a volume is made whenever it is missing
-    missing = Drive.objects.filter(head_layer__isnull=True, drive_array__deployed__isnull=False)
+    missing = Drive.objects.filter(head_layer__isnull=True, drive_array__deployed__isnull=False, hold="")
     for pk in missing.order_by("pk").values_list("pk", flat=True):
         yield Job(f"drive-{pk}", _make(pk))
 
@@ -43,14 +43,12 @@ def make(pk: int) -> timedelta | None:
     """Makes a drive's volume, empty. Repeatable: the first layer's id is fixed, and one that exists is left alone."""
     drive = Drive.objects.select_related("pool", "drive_array").get(pk=pk)
     try:
-        _create(drive)
+        create(drive)
     except storage.StorageError as error:
         _settle_failed(drive, error)
         return AFTER_FAILURE
     with transaction.atomic():
-        Drive.objects.filter(pk=pk, head_layer=None).update(
-            head_layer=FIRST_LAYER, next_layer=FIRST_LAYER + 1, trouble=None
-        )
+        note_created(pk)
         Event.objects.record(
             drive.drive_array.infrastructure_id,
             "made the volume of",
@@ -61,8 +59,18 @@ def make(pk: int) -> timedelta | None:
     return None
 
 
-def _create(drive: Drive) -> None:
-    """Raises StorageError, also when there is a drive of that name which is not a new one: it is somebody's."""
+def note_created(pk: int) -> None:
+    """Writes down that a drive's volume exists; nothing, when that is known already."""
+    Drive.objects.filter(pk=pk, head_layer=None).update(
+        head_layer=FIRST_LAYER, next_layer=FIRST_LAYER + 1, trouble=None
+    )
+
+
+def create(drive: Drive) -> None:
+    """Has storage make a drive's volume, empty.
+
+    Raises StorageError, also when there is a drive of that name which is not a new one: it is somebody's.
+    """
     driver = driver_of(drive.pool)
     driver.create_drive(drive.pk, layer=FIRST_LAYER, size_bytes=drive.size_bytes)
     if driver.layers(drive.pk) != {FIRST_LAYER} or driver.used_bytes(drive.pk):

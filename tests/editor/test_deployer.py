@@ -1,0 +1,296 @@
+"""The worker's part of a deploy: what was drawn becomes real, step by step, and what fails says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from editor import deploys
+from editor.design import design_of, products, real_of
+from editor.models import (
+    Deploy,
+    DeployItem,
+    DeployState,
+    Drive,
+    DriveArray,
+    Event,
+    Infrastructure,
+    Instance,
+    InstanceArray,
+    Interface,
+    ItemState,
+    Power,
+    Result,
+    Server,
+    ServerType,
+    StoragePool,
+    User,
+)
+from editor.outcome import how_it_went
+from editor.plan import wanted
+from editor.reconcile import Worker
+from editor.review import review
+from editor.rules import Refused
+from editor.storage.base import StorageError
+from editor.storage.simulated import SimulatedStorage
+from editor.volumes import driver_of
+from snapshots.models import Snapshot
+from tests import factories
+from tests.clock import Clock, clock  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.django_db
+
+
+@dataclass
+class World:
+    """Three running servers with a drive each, free servers, and a pool."""
+
+    clock: Clock
+    owner: User
+    infrastructure: Infrastructure
+    web: InstanceArray
+    data: DriveArray
+
+    def start(self, *, soft_seconds: int = 120, then_hard: bool = False) -> Deploy:
+        found = review(self.infrastructure)
+        return deploys.start(
+            self.infrastructure,
+            by=self.owner,
+            fingerprint=found.fingerprint,
+            destroy=True,
+            soft_seconds=soft_seconds,
+            then_hard=then_hard,
+        )
+
+    def work(self, deploy: Deploy, *, seconds: int = 120) -> Deploy:
+        """Lets the worker work for at most so long, second by second, until the deploy has ended."""
+        worker = Worker(since=self.clock.now)
+        for _ in range(seconds):
+            worker.run_until_quiet()
+            deploy.refresh_from_db()
+            if deploy.state != DeployState.RUNNING:
+                break
+            self.clock.advance(1)
+        return deploy
+
+    def deploy(self) -> Deploy:
+        return self.work(self.start())
+
+    def is_real(self) -> bool:
+        """Whether all that is drawn is real, and nobody holds anything."""
+        rows = products(self.infrastructure)
+        real = real_of(self.infrastructure, rows)
+        held = Drive.objects.exclude(hold="").exists() or Server.objects.exclude(hold="").exists()
+        return wanted(design_of(rows), real) == real and not [row for row in rows if row.change] and not held
+
+    def driver(self) -> SimulatedStorage:
+        driver = driver_of(StoragePool.objects.get(label="pool-simulated"))
+        assert isinstance(driver, SimulatedStorage)
+        return driver
+
+    def power(self) -> dict[str, str]:
+        instances = Instance.objects.select_related("server", "instance_array").order_by("pk")
+        return {one.label: one.server.power for one in instances if one.server}
+
+
+def make_world(clock: Clock) -> World:  # noqa: F811
+    owner = factories.make_user("Olga Own")
+    infrastructure = factories.make_infrastructure(owner)
+    web = factories.make_instance_array(infrastructure, count=3, power=Power.ON)
+    data = factories.make_drive_array(infrastructure, instance_array=web, count=3, made=False)
+    for number in range(3):
+        Server.objects.create(
+            server_type=web.server_type, serial=f"free-{number}", address=f"simulated://free-{number}?start=off"
+        )
+    world = World(clock, owner, infrastructure, web, data)
+    Worker(since=clock.now).run_until_quiet()
+    return world
+
+
+@pytest.fixture
+def world(clock: Clock) -> World:  # noqa: F811
+    return make_world(clock)
+
+
+def test_everything_new_is_built(world: World) -> None:
+    array = InstanceArray.objects.create(
+        infrastructure=world.infrastructure, label="db", server_type=world.web.server_type, count=2
+    )
+    Interface.objects.create(instance_array=array, index=0, network=world.infrastructure.networks.get(kind="san"))
+    logs = DriveArray.objects.create(
+        infrastructure=world.infrastructure, label="logs", instance_array=array, count=2, size_mb=2048
+    )
+
+    deploy = world.deploy()
+
+    assert deploy.state == DeployState.DONE
+    assert world.is_real()
+    drives = logs.drives.select_related("instance__server")
+    assert [(one.number, one.instance and one.instance.number, one.head_layer) for one in drives] == [
+        (1, 1, 1),
+        (2, 2, 1),
+    ]
+    assert world.power() == {"web-1": "on", "web-2": "on", "web-3": "on", "db-1": "off", "db-2": "off"}
+    assert [event.verb for event in Event.objects.told().order_by("pk")][-2:] == ["began to deploy", "deployed"]
+    assert not DeployItem.objects.exclude(state=ItemState.DONE).exists()
+
+
+def test_growing_shuts_down_and_switches_on_again_what_was_on(world: World) -> None:
+    off = world.web.instances.get(number=2).server
+    assert off
+    Server.objects.filter(pk=off.pk).update(address="simulated://dark?start=off", power="off")
+    world.data.size_mb = 2 * 40960
+    world.data.save()
+
+    deploy = world.deploy()
+
+    assert deploy.state == DeployState.DONE
+    assert world.is_real()
+    assert {world.driver().size_bytes(drive.pk) for drive in world.data.drives.all()} == {80 * 1024**3}
+    assert world.power() == {"web-1": "on", "web-2": "off", "web-3": "on"}
+
+
+def test_shrinking_destroys_what_was_named_and_frees_the_server(world: World) -> None:
+    drive = world.data.drives.get(number=2)
+    factories.make_snapshots(drive, 2)
+    world.web.numbers = world.data.numbers = [1, 3]
+    world.web.save()
+    world.data.save()
+
+    deploy = world.deploy()
+
+    assert deploy.state == DeployState.DONE
+    assert world.is_real()
+    assert drive.pk not in world.driver().drives()
+    assert not Snapshot.objects.exists()
+    assert Server.objects.filter(instance=None).count() == 4
+    assert world.power() == {"web-1": "on", "web-3": "on"}
+
+
+def test_drives_that_are_kept_end_detached(world: World) -> None:
+    world.web.leaves = True
+    world.web.save()
+    world.data.instance_array = None
+    world.data.save()
+
+    deploy = world.deploy()
+
+    assert deploy.state == DeployState.DONE
+    assert world.is_real()
+    assert not InstanceArray.objects.exists()
+    assert [drive.instance for drive in world.data.drives.all()] == [None, None, None]
+
+
+def test_failure_stops_what_depends_on_it_says_so_and_is_retried(world: World) -> None:
+    StoragePool.objects.update(capacity_gb=140, label="ssd-b")
+    logs = DriveArray.objects.create(infrastructure=world.infrastructure, label="logs", size_mb=10240)
+    world.web.numbers = world.data.numbers = [1, 3]
+    world.web.save()
+    world.data.save()
+    driver = driver_of(StoragePool.objects.get())
+    assert isinstance(driver, SimulatedStorage)
+    driver.fail_next("create_drive", StorageError("The pool is on fire.", permanent=True, detail="E-7"))
+
+    deploy = world.deploy()
+
+    assert deploy.state == DeployState.STOPPED
+    went = how_it_went(deploy)
+    assert (went.title, went.first_left) == ("Step 1 failed. Steps 2 to 7 did not run.", 1)
+    assert went.text == "logs-1 could not be created. The pool is on fire. Nothing was destroyed."
+    assert went.detail == "logs-1: E-7"
+    assert not logs.drives.exists()
+    assert not Drive.objects.exclude(hold="").exists()
+    assert not Server.objects.exclude(hold="").exists()
+    assert Event.objects.told().first().result == Result.FAILED
+
+    deploys.retry(deploy, by=world.owner)
+
+    assert world.work(deploy).state == DeployState.DONE
+    assert world.is_real()
+    with pytest.raises(Refused, match=r"Deploy 1 is done\. Only a stopped deploy"):
+        deploys.retry(deploy, by=world.owner)
+
+
+def test_failure_that_may_pass_is_tried_again(world: World) -> None:
+    DriveArray.objects.create(infrastructure=world.infrastructure, label="logs", size_mb=10240)
+    for _ in range(3):
+        world.driver().fail_next("create_drive", StorageError("The pool is busy."))
+
+    deploy = world.start()
+    world.work(deploy, seconds=2)
+
+    (item,) = DeployItem.objects.filter(step__deploy=deploy, state=ItemState.RUNNING)
+    assert item.detail == "Attempt 2 of 4: The pool is busy. It is tried again in 5 s."
+    assert world.work(deploy).state == DeployState.DONE
+    assert world.is_real()
+
+
+@pytest.mark.parametrize("then_hard", [False, True])
+def test_server_that_ignores_a_soft_shutdown_is_waited_for_or_forced(world: World, then_hard: bool) -> None:
+    world.web.instances.filter(number__gt=1).delete()
+    Server.objects.filter(instance__number=1).update(address="simulated://deaf?soft=ignored")
+    world.web.leaves = world.data.leaves = True
+    world.web.save()
+    world.data.save()
+
+    deploy = world.start(soft_seconds=30, then_hard=then_hard)
+    world.work(deploy, seconds=100)
+
+    if then_hard:
+        assert deploy.state == DeployState.DONE
+        return
+    assert deploy.state == DeployState.RUNNING
+    item = DeployItem.objects.get(step__deploy=deploy, state=ItemState.RUNNING)
+    assert item.detail == "web-1 is still on after 1:33. Its operating system was asked again."
+    deploys.stop(deploy, by=world.owner)
+    assert world.work(deploy).state == DeployState.STOPPED
+    assert "the deploy was asked to stop" in how_it_went(deploy).text
+
+
+def test_stop_ends_after_the_steps_that_have_begun(world: World) -> None:
+    world.data.size_mb = 2 * 40960
+    world.data.save()
+    deploy = world.start()
+    world.work(deploy, seconds=2)
+
+    deploys.stop(deploy, by=world.owner)
+    world.work(deploy)
+
+    assert deploy.state == DeployState.STOPPED
+    went = how_it_went(deploy)
+    assert went.title == "Stopped after 1 of 4 steps. Steps 2 to 4 did not run."
+    assert went.text == "web-1, web-2 and web-3 are still off. Nothing was destroyed."
+    deploys.retry(deploy, by=world.owner)
+    assert world.work(deploy).state == DeployState.DONE
+    assert world.power() == {"web-1": "on", "web-2": "on", "web-3": "on"}
+
+
+def test_nothing_is_destroyed_that_was_not_reviewed(world: World) -> None:
+    world.data.leaves = True
+    world.data.save()
+    deploy = world.start()
+    drive = world.data.drives.get(number=2)
+    factories.make_snapshots(drive, 1)
+
+    world.work(deploy)
+
+    assert deploy.state == DeployState.STOPPED
+    assert "web-data-2 could not be destroyed: snapshot #1 of it was not reviewed." in how_it_went(deploy).text
+    assert list(world.data.drives.all()) == [drive]
+    with pytest.raises(Refused, match="web-data-2 has snapshots that were not reviewed"):
+        deploys.retry(deploy, by=world.owner)
+
+
+def test_server_type_of_its_own_gets_no_other_server(world: World) -> None:
+    other = ServerType.objects.create(label="L.48.256", cores=48, ram_gb=256)
+    InstanceArray.objects.create(infrastructure=world.infrastructure, label="db", server_type=other, count=1)
+    Server.objects.create(server_type=other, serial="big-1", address="simulated://big-1?bmc=silent")
+    Server.objects.create(server_type=other, serial="big-2", address="simulated://big-2")
+
+    deploy = world.deploy()
+
+    assert deploy.state == DeployState.DONE
+    server = Instance.objects.get(instance_array__label="db").server
+    assert server
+    assert server.serial == "big-2"
