@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django import forms
 from django.contrib import admin
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from editor.models import Event, User
+from editor.rules import Refused
+from editor.words import counted
 
 if TYPE_CHECKING:
     Admin = admin.ModelAdmin[Any]
+    AnyForm = forms.ModelForm[Any]
 else:
-    Admin = admin.ModelAdmin
+    Admin, AnyForm = admin.ModelAdmin, forms.ModelForm
 
-ONLY_A_DEPLOY = "Only a deploy may take them away, and this version has none."
+ONLY_A_DEPLOY = "Only a deploy may take them away: delete the array in the design, and deploy that."
 
 
 def person(request: HttpRequest) -> User:
@@ -107,9 +111,43 @@ class Recorded(Guarded):
                 self.record(request, "deleted", obj)
 
 
-def counted(number: int, thing: str) -> str:
-    """Answers "1 drive" or "4 drives"."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+class EditForm(AnyForm):
+    """Goes through the verbs that everybody goes through; what these refuse is said in the form."""
+
+    by: User
+
+    def carry_out(self, cleaned: dict[str, Any]) -> Any:
+        """Does what the form says; answers the row. Raises Refused."""
+        raise NotImplementedError
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if not self.errors:
+            try:
+                rehearse(lambda: self.carry_out(cleaned))
+            except Refused as no:
+                self.add_error(None, str(no))
+        return cleaned
+
+
+class Edited(Recorded):
+    """Saves what its EditForm says."""
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: Any = False, **kwargs: Any) -> Any:  # noqa: FBT002 - as Django has it
+        form = super().get_form(request, obj, change=change, **kwargs)
+        form.by = person(request)  # type: ignore[attr-defined]
+        return form
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
+        del request, change
+        obj.pk = form.carry_out(form.cleaned_data).pk
+
+
+def rehearse(act: Callable[[], object]) -> None:
+    """Does something and takes it back, to know what stands against it."""
+    with transaction.atomic():
+        act()
+        transaction.set_rollback(True)
 
 
 def why_not_delete_drawn(label: str, *, drives: int, instances: int) -> str | None:

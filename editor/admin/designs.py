@@ -6,32 +6,57 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.contrib import admin
+from django.db import transaction
 from django.db.models import CharField, Count, QuerySet, Value
 from django.db.models.functions import Cast, Concat
 from django.http import HttpRequest
 
-from editor.admin.base import Recorded, Shown, why_not_delete_drawn
+from editor import edits
+from editor.admin.base import Edited, EditForm, Shown, person, rehearse, why_not_delete_drawn
 from editor.admin.people import MembershipInline, record_member
-from editor.models import Drive, DriveArray, Infrastructure, Instance, InstanceArray, Interface, Network
+from editor.design_rules import (
+    why_not_delete,
+    why_not_delete_infrastructure,
+    why_not_design,
+    why_not_infrastructure_label,
+)
+from editor.models import Drive, DriveArray, Infrastructure, Instance, InstanceArray, Interface, Network, User
+from editor.rules import Refused
 from editor.words import size
 
 if TYPE_CHECKING:
     Inline = admin.TabularInline[Any, Any]
-    DriveArrayModelForm = forms.ModelForm[DriveArray]
+    InlineFormSet = forms.BaseInlineFormSet[Interface, InstanceArray, Any]
 else:
-    Inline, DriveArrayModelForm = admin.TabularInline, forms.ModelForm
+    Inline, InlineFormSet = admin.TabularInline, forms.BaseInlineFormSet
+
+
+class InfrastructureForm(EditForm):
+    """One that is added here belongs to those who are made its owners below."""
+
+    def carry_out(self, cleaned: dict[str, Any]) -> Infrastructure:
+        label, description = cleaned["label"], cleaned["description"]
+        if self.instance.pk:
+            return edits.rename_infrastructure(self.instance, by=self.by, label=label, description=description)
+        if reason := why_not_infrastructure_label(label, set()):
+            raise Refused(reason)
+        infrastructure = Infrastructure.objects.create(label=label, description=description)
+        edits.draw_first_networks(infrastructure)
+        return infrastructure
 
 
 @admin.register(Infrastructure)
-class InfrastructureAdmin(Recorded):
+class InfrastructureAdmin(Edited):
     """With its members. It goes away only when nothing in it was ever made real."""
+
+    form = InfrastructureForm
 
     list_display = ("label", "description", "member_count", "created_at")
     search_fields = ("label", "description")
     date_hierarchy = "created_at"
     readonly_fields = ("created_at",)
     inlines = (MembershipInline,)
-    goes_along = ("event",)
+    goes_along = ("deploy", "deploy item", "deploy step", "design step", "event", "interface", "presence")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Infrastructure]:
         rows: QuerySet[Any] = super().get_queryset(request).annotate(members_in_all=Count("memberships"))
@@ -48,14 +73,12 @@ class InfrastructureAdmin(Recorded):
         return [obj.topic]
 
     def why_not_delete(self, obj: Infrastructure) -> str | None:
-        drives = Drive.objects.filter(drive_array__infrastructure=obj).count()
-        instances = Instance.objects.filter(instance_array__infrastructure=obj).count()
-        return why_not_delete_drawn(obj.label, drives=drives, instances=instances)
+        return why_not_delete_infrastructure(obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Infrastructure]) -> None:
-        del request  # its activity goes with it, so there is nowhere left to tell
-        # A plain query: an annotated one cannot delete on every database.
-        Infrastructure.objects.filter(pk__in=list(queryset.values_list("pk", flat=True))).delete()
+        with transaction.atomic():
+            for infrastructure in queryset:
+                edits.delete_infrastructure(infrastructure, by=person(request))
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: Any) -> None:
         super().save_formset(request, form, formset, change)
@@ -67,7 +90,17 @@ class InfrastructureAdmin(Recorded):
             record_member(request, "removed a member from", membership)
 
 
-class DrawnAdmin(Recorded):
+class DrawnForm(EditForm):
+    """Knows what the person saw who saves it."""
+
+    seen = forms.IntegerField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["seen"].initial = self.instance.revision
+
+
+class DrawnAdmin(Edited):
     """An InstanceArray, DriveArray or Network: its design can be edited; its place is changed on the canvas."""
 
     list_select_related: ClassVar[Any] = ("infrastructure",)
@@ -75,25 +108,96 @@ class DrawnAdmin(Recorded):
     search_fields: ClassVar[Any] = ("label", "infrastructure__label")
     autocomplete_fields: ClassVar[Any] = ("infrastructure",)
     readonly_fields: ClassVar[Any] = ("x", "y", "deployed")
+    goes_along = ("interface",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         fields = tuple(super().get_readonly_fields(request, obj))
         return ("infrastructure", *fields) if obj else fields
 
-    def topics(self, obj: Any) -> list[str]:
-        return [obj.topic, f"infrastructure-{obj.infrastructure_id}", f"wiring-{obj.infrastructure_id}"]
+    def why_not_delete(self, obj: Any) -> str | None:
+        return self.why_not_delete_real(obj) or why_not_delete(obj) or why_not_design(obj.infrastructure)
+
+    def why_not_delete_real(self, obj: Any) -> str | None:
+        """Whether something of it is real: here only what is nothing but a drawing goes."""
+        return f"{obj.label} is deployed. Delete it in the design, and deploy that." if obj.is_deployed else None
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        products: dict[int, list[Any]] = {}
+        for product in queryset:
+            products.setdefault(product.infrastructure_id, []).append(product)
+        with transaction.atomic():
+            for together in products.values():
+                edits.delete(together, by=person(request), drives="keep")
+
+
+class NetworkForm(DrawnForm):
+    """WAN and SAN are there from the beginning: what is added is a LAN."""
+
+    def carry_out(self, cleaned: dict[str, Any]) -> Network:
+        label = cleaned["label"]
+        network: Network
+        if self.instance.pk:
+            network = edits.rename(self.instance, by=self.by, seen=cleaned.get("seen"), label=label)
+        else:
+            network = edits.add_network(cleaned["infrastructure"], by=self.by, label=label)
+        network.addresses = cleaned["addresses"]
+        network.save(update_fields=["addresses"])
+        return network
 
 
 @admin.register(Network)
 class NetworkAdmin(DrawnAdmin):
+    form = NetworkForm
     list_display = ("label", "infrastructure", "kind", "addresses", "is_deployed")
     list_filter = ("kind", *DrawnAdmin.list_filter)
+    readonly_fields = ("kind", *DrawnAdmin.readonly_fields)
+
+    def save_model(self, request: HttpRequest, obj: Network, form: Any, change: Any) -> None:
+        super().save_model(request, obj, form, change)
+        if "addresses" in form.changed_data:
+            self.record(request, "changed", obj, text="Addresses")
+
+
+class InterfaceForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Which of its interfaces a row is about never changes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["index"].disabled = bool(self.instance.pk)
+
+
+class InterfaceFormSet(InlineFormSet):
+    """Connects and disconnects as everybody does."""
+
+    by: User
+
+    def carry_out(self) -> None:
+        for form in self.forms:
+            if form.has_changed():
+                cleaned = form.cleaned_data
+                edits.connect(self.instance, cleaned["index"], cleaned["network"], by=self.by)
+
+    def clean(self) -> None:
+        super().clean()
+        if not any(self.errors):
+            try:
+                rehearse(self.carry_out)
+            except Refused as no:
+                raise forms.ValidationError(str(no)) from no
 
 
 class InterfaceInline(Inline):
     model = Interface
+    form = InterfaceForm
+    formset = InterfaceFormSet
     extra = 0
     max_num = 4
+    can_delete = False
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        formset = super().get_formset(request, obj, **kwargs)
+        formset.by = person(request)  # type: ignore[attr-defined]
+        return formset
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Offers the networks of the same infrastructure only."""
@@ -103,32 +207,62 @@ class InterfaceInline(Inline):
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
 
+class InstanceArrayForm(DrawnForm):
+    """When it gets smaller, those with the highest numbers go; which ones can be chosen on the canvas."""
+
+    drives = forms.ChoiceField(
+        label="drives of servers that go",
+        choices=[("", "---------"), ("keep", "Keep, detached"), ("delete", "Delete")],
+        required=False,
+    )
+
+    def carry_out(self, cleaned: dict[str, Any]) -> InstanceArray:
+        design = {name: cleaned[name] for name in ("label", "server_type", "count")}
+        if not self.instance.pk:
+            return edits.add_instance_array(cleaned["infrastructure"], by=self.by, **design)
+        return edits.configure_instance_array(
+            self.instance, by=self.by, seen=cleaned.get("seen"), drives=cleaned.get("drives", ""), **design
+        )
+
+
 @admin.register(InstanceArray)
 class InstanceArrayAdmin(DrawnAdmin):
+    form = InstanceArrayForm
     list_display = ("label", "infrastructure", "server_type", "count", "is_deployed")
     list_filter = ("server_type", *DrawnAdmin.list_filter)
     list_select_related = ("infrastructure", "server_type")
-    inlines = (InterfaceInline,)
 
-    def why_not_delete(self, obj: InstanceArray) -> str | None:
-        return why_not_delete_drawn(obj.label, drives=0, instances=obj.instances.count())
+    def get_inlines(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        del request
+        return [InterfaceInline] if obj else []  # a new one gets the usual interfaces
+
+    def why_not_delete_real(self, obj: InstanceArray) -> str | None:
+        real = why_not_delete_drawn(obj.label, drives=0, instances=obj.instances.count())
+        return real or super().why_not_delete_real(obj)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: Any) -> None:
-        super().save_formset(request, form, formset, change)
-        if formset.new_objects or formset.changed_objects or formset.deleted_objects:
-            self.record(request, "changed", form.instance, text="Network interfaces")
+        del request, form, change
+        formset.save(commit=False)  # tells Django's log what changed
+        formset.carry_out()
 
 
-class DriveArrayForm(DriveArrayModelForm):
-    """Keeps a drive array and what it is attached to in one infrastructure."""
+class DriveArrayForm(DrawnForm):
+    """Attaches as well."""
 
-    def clean(self) -> dict[str, Any] | None:
-        cleaned = super().clean() or self.cleaned_data
-        array = cleaned.get("instance_array")
-        home = cleaned.get("infrastructure") or getattr(self.instance, "infrastructure", None)
-        if array and home and array.infrastructure_id != home.pk:
-            self.add_error("instance_array", f"{array} is in another infrastructure. Choose one of {home}.")
-        return cleaned
+    def carry_out(self, cleaned: dict[str, Any]) -> DriveArray:
+        owner = cleaned["instance_array"]
+        design = {name: cleaned[name] for name in ("label", "size_mb", "storage_type", "count", "grows")}
+        if not self.instance.pk:
+            return edits.add_drive_array(cleaned["infrastructure"], by=self.by, instance_array=owner, **design)
+        array, seen = self.instance, cleaned.get("seen")
+        if "instance_array" in self.changed_data:
+            array = edits.attach(array, None, by=self.by, seen=seen)
+            if owner:
+                array = edits.attach(array, owner, by=self.by)
+            seen = None
+            if "count" not in self.changed_data:
+                design["count"] = array.count
+        return edits.configure_drive_array(array, by=self.by, seen=seen, **design)
 
 
 @admin.register(DriveArray)
@@ -139,8 +273,9 @@ class DriveArrayAdmin(DrawnAdmin):
     list_select_related = ("infrastructure", "instance_array")
     autocomplete_fields = ("infrastructure", "instance_array")
 
-    def why_not_delete(self, obj: DriveArray) -> str | None:
-        return why_not_delete_drawn(obj.label, drives=obj.drives.count(), instances=0)
+    def why_not_delete_real(self, obj: DriveArray) -> str | None:
+        real = why_not_delete_drawn(obj.label, drives=obj.drives.count(), instances=0)
+        return real or super().why_not_delete_real(obj)
 
 
 @admin.register(Interface)

@@ -12,9 +12,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from editor import power, storage
-from editor.admin.base import ONLY_A_DEPLOY, Guarded, Recorded, counted
+from editor.admin.base import ONLY_A_DEPLOY, Guarded, Recorded
 from editor.models import Drive, Instance, Power, Server, ServerType, StoragePool
-from editor.words import ago
+from editor.words import ago, counted
 
 if TYPE_CHECKING:
     ServerModelForm = forms.ModelForm[Server]

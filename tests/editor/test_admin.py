@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from editor import edits
 from editor.models import (
     Deploy,
     Drive,
@@ -268,7 +269,7 @@ def test_only_the_note_of_a_snapshot_can_be_changed(site: Client, chief: User, a
 @pytest.mark.parametrize(
     ("find", "reason"),
     [
-        (Infrastructure.objects.get, "atlas-prod has 2 drives and 2 instances. Only a deploy may take"),
+        (Infrastructure.objects.get, "atlas-prod has 2 servers and 2 drives. Delete all its arrays in the design"),
         (DriveArray.objects.get, "web-data has 2 drives. Only a deploy may take them away"),
         (InstanceArray.objects.get, "web has 2 instances. Only a deploy may take them away"),
         (StoragePool.objects.get, "pool-simulated holds 2 drives. Only a deploy may take them away"),
@@ -477,12 +478,96 @@ def test_design_is_edited_and_told(site: Client, chief: User, atlas: Infrastruct
     array = DriveArray.objects.get()
     form = {"label": "web-disk", "instance_array": array.instance_array_id, "count": 3, "size_mb": 40960}
 
-    site.post(page(DriveArray, "change", array.pk), form | {"storage_type": "iscsi_ssd", "x": 9})
+    site.post(page(DriveArray, "change", array.pk), form | {"storage_type": "iscsi_ssd", "grows": "on", "x": 9})
 
     array.refresh_from_db()
     assert (array.label, array.count, array.x, array.is_deployed) == ("web-disk", 3, 0, True)
     event = Event.objects.told()[0]
-    assert (event.actor, event.verb, event.subject, event.text) == (chief, "changed", "web-disk", "Label, Count")
+    text = "web-data → web-disk, 2 drives → 3 drives"
+    assert (event.actor, event.verb, event.subject, event.text) == (chief, "changed", "web-disk", text)
+
+
+def test_rules_of_designing_hold_here_too(site: Client, atlas: Infrastructure) -> None:
+    array = DriveArray.objects.get()
+    form = {"label": "web", "instance_array": array.instance_array_id, "count": 1, "size_mb": 20480, "grows": "on"}
+    new = {"infrastructure": atlas.pk, "label": "drives", "count": 1, "size_mb": 40960, "storage_type": "iscsi_ssd"}
+
+    changed = site.post(page(DriveArray, "change", array.pk), form | {"storage_type": "iscsi_hdd"})
+    added = site.post(page(DriveArray, "add"), new)
+
+    assert "web is taken in this infrastructure. Choose another label." in changed.content.decode()
+    assert "drives is a reserved word. Choose another label." in added.content.decode()
+    assert DriveArray.objects.get().revision == 0
+
+
+def test_stale_form_overwrites_nothing(site: Client, chief: User, owner: User, atlas: Infrastructure) -> None:
+    lan = atlas.networks.get(kind="lan")
+    edits.rename(lan, by=owner, seen=0, label="inside")
+
+    response = site.post(page(Network, "change", lan.pk), {"label": "office", "seen": 0})
+
+    assert "Olga Own changed inside meanwhile." in response.content.decode()
+    site.post(page(Network, "change", lan.pk), {"label": "office", "addresses": "10.0.0.0/8", "seen": 1})
+    lan.refresh_from_db()
+    assert (lan.label, lan.addresses, lan.changed_by) == ("office", "10.0.0.0/8", chief)
+
+
+def test_new_products_are_drawn_with_all_that_belongs_to_them(site: Client, chief: User, atlas: Infrastructure) -> None:
+    server_type = InstanceArray.objects.get().server_type
+    site.post(
+        page(InstanceArray, "add"),
+        {"infrastructure": atlas.pk, "label": "db", "server_type": server_type.pk, "count": 2},
+    )
+    site.post(page(Network, "add"), {"infrastructure": atlas.pk, "label": "backup", "addresses": "10.0.0.0/8"})
+    site.post(
+        page(Infrastructure, "add"), {"label": "new", "memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0}
+    )
+
+    db, lan = InstanceArray.objects.get(label="db"), Network.objects.get(label="backup")
+    assert (db.change, db.interfaces.count(), db.changed_by) == ("add", 4, chief)
+    assert (lan.kind, lan.addresses) == ("lan", "10.0.0.0/8")
+    assert [network.kind for network in Infrastructure.objects.get(label="new").networks.all()] == ["wan", "san"]
+
+
+def test_servers_that_go_are_asked_about(site: Client, atlas: Infrastructure) -> None:
+    web = InstanceArray.objects.get()
+    form = {"label": "web", "server_type": web.server_type_id, "count": 1}
+    form |= {"interfaces-TOTAL_FORMS": 0, "interfaces-INITIAL_FORMS": 0}
+
+    response = site.post(page(InstanceArray, "change", web.pk), form)
+    assert "1 drive belongs to a server that goes. Choose whether to keep or to delete" in response.content.decode()
+
+    site.post(page(InstanceArray, "change", web.pk), form | {"drives": "delete"})
+    assert (InstanceArray.objects.get().numbers, DriveArray.objects.get().numbers) == ([1], [1])
+
+
+def test_interfaces_are_connected_by_the_rules(site: Client, atlas: Infrastructure) -> None:
+    web = InstanceArray.objects.get()
+    san, lan = web.interfaces.all()
+    wan, backbone = (atlas.networks.get(kind=kind) for kind in ("wan", "san"))
+    form = {"label": "web", "server_type": web.server_type_id, "count": 2}
+    form |= {"interfaces-TOTAL_FORMS": 2, "interfaces-INITIAL_FORMS": 2}
+    form |= {"interfaces-0-id": san.pk, "interfaces-0-instance_array": web.pk, "interfaces-0-network": backbone.pk}
+    form |= {"interfaces-1-id": lan.pk, "interfaces-1-instance_array": web.pk}
+
+    refused = site.post(page(InstanceArray, "change", web.pk), form | {"interfaces-1-network": backbone.pk})
+    site.post(page(InstanceArray, "change", web.pk), form | {"interfaces-1-network": wan.pk})
+
+    assert "The SAN carries the drives: it takes if0 only, not if1." in refused.content.decode()
+    assert InstanceArray.objects.get().drawn()["interfaces"] == [backbone.pk, wan.pk, None, None]
+    assert Event.objects.told()[0].verb == "connected if1 of web to"
+
+
+def test_only_what_was_never_deployed_is_deleted_here(site: Client, chief: User, atlas: Infrastructure) -> None:
+    logs = edits.add_drive_array(atlas, by=chief, label="logs")
+    lan, wan = (atlas.networks.get(kind=kind) for kind in ("lan", "wan"))
+
+    refused = [site.post(page(Network, "delete", one.pk), {"post": "yes"}).content.decode() for one in (lan, wan)]
+    site.post(page(DriveArray, "delete", logs.pk), {"post": "yes"})
+
+    assert "lan is deployed. Delete it in the design, and deploy that." in refused[0]
+    assert "wan is deployed." in refused[1]
+    assert not DriveArray.objects.filter(label="logs").exists()
 
 
 def test_drives_are_attached_within_one_infrastructure(site: Client, atlas: Infrastructure) -> None:
@@ -492,4 +577,4 @@ def test_drives_are_attached_within_one_infrastructure(site: Client, atlas: Infr
 
     response = site.post(page(DriveArray, "change", array.pk), form)
 
-    assert "db is in another infrastructure. Choose one of atlas-prod." in response.content.decode()
+    assert "db is in another infrastructure. Nothing reaches across." in response.content.decode()
