@@ -6,7 +6,20 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from editor.views import account, activity, canvas, drive_arrays, drives, infrastructures, instance_arrays, networks
+from editor.views import (
+    account,
+    activity,
+    canvas,
+    configure,
+    deploy,
+    design,
+    draft,
+    drive_arrays,
+    drives,
+    infrastructures,
+    instance_arrays,
+    networks,
+)
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="infrastructures"), name="home"),
@@ -20,18 +33,37 @@ urlpatterns = [
     path("infrastructures/<int:pk>/status/", canvas.status, name="infrastructure_status"),
     path("infrastructures/<int:pk>/tidy/", canvas.tidy, name="infrastructure_tidy"),
     path("infrastructures/<int:pk>/activity/", activity.of_infrastructure, name="infrastructure_activity"),
+    path("infrastructures/<int:pk>/draft/", draft.fragment, name="infrastructure_draft"),
+    path("infrastructures/<int:pk>/add/instance-array/", design.add_instance_array, name="add_instance_array"),
+    path("infrastructures/<int:pk>/add/drive-array/", design.add_drive_array, name="add_drive_array"),
+    path("infrastructures/<int:pk>/add/network/", design.add_network, name="add_network"),
+    path("infrastructures/<int:pk>/copy/", design.copy, name="infrastructure_copy"),
+    path("infrastructures/<int:pk>/undo/", design.undo, name="infrastructure_undo"),
+    path("infrastructures/<int:pk>/redo/", design.redo, name="infrastructure_redo"),
+    path("infrastructures/<int:pk>/discard/", design.discard_all, name="infrastructure_discard"),
+    path("infrastructures/<int:pk>/delete-selected/", design.delete_selected, name="infrastructure_delete_selected"),
+    path("infrastructures/<int:pk>/deploy/", deploy.of_infrastructure, name="infrastructure_deploy"),
+    path("infrastructures/<int:pk>/deploys/", deploy.history, name="infrastructure_deploys"),
+    # /deploys/
+    path("deploys/<int:pk>/", deploy.progress, name="deploy"),
     # /instance-arrays/
     path("instance-arrays/<int:pk>/", instance_arrays.overview, name="instance_array"),
     path("instance-arrays/<int:pk>/instances/", instance_arrays.instances, name="instance_array_instances"),
     path("instance-arrays/<int:pk>/networks/", instance_arrays.networks, name="instance_array_networks"),
     path("instance-arrays/<int:pk>/activity/", activity.of_instance_array, name="instance_array_activity"),
     path("instance-arrays/<int:pk>/power/", instance_arrays.power, name="instance_array_power"),
+    path("instance-arrays/<int:pk>/configure/", configure.instance_array, name="instance_array_configure"),
+    path("instance-arrays/<int:pk>/delete/", design.delete_instance_array, name="instance_array_delete"),
+    path("instance-arrays/<int:pk>/discard/", design.discard_instance_array, name="instance_array_discard"),
     path("instance-arrays/<int:pk>/card/", canvas.instance_array_card, name="instance_array_card"),
     path("instance-arrays/<int:pk>/move/", canvas.move_instance_array, name="instance_array_move"),
     # /drive-arrays/
     path("drive-arrays/<int:pk>/", drive_arrays.overview, name="drive_array"),
     path("drive-arrays/<int:pk>/drives/", drive_arrays.drives, name="drive_array_drives"),
     path("drive-arrays/<int:pk>/activity/", activity.of_drive_array, name="drive_array_activity"),
+    path("drive-arrays/<int:pk>/configure/", configure.drive_array, name="drive_array_configure"),
+    path("drive-arrays/<int:pk>/delete/", design.delete_drive_array, name="drive_array_delete"),
+    path("drive-arrays/<int:pk>/discard/", design.discard_drive_array, name="drive_array_discard"),
     path("drive-arrays/<int:pk>/card/", canvas.drive_array_card, name="drive_array_card"),
     path("drive-arrays/<int:pk>/move/", canvas.move_drive_array, name="drive_array_move"),
     # /drives/
@@ -40,6 +72,8 @@ urlpatterns = [
     path("drives/<int:pk>/dismiss/", drives.dismiss, name="drive_dismiss"),
     # /networks/
     path("networks/<int:pk>/", networks.overview, name="network"),
+    path("networks/<int:pk>/delete/", design.delete_network, name="network_delete"),
+    path("networks/<int:pk>/discard/", design.discard_network, name="network_discard"),
     path("networks/<int:pk>/card/", canvas.network_card, name="network_card"),
     path("networks/<int:pk>/move/", canvas.move_network, name="network_move"),
     path("", include("snapshots.urls")),

@@ -9,8 +9,9 @@ from django.shortcuts import render
 from django.views.decorators.http import require_POST, require_safe
 
 from editor import actions, canvas
-from editor.models import DriveArray, Infrastructure, InstanceArray, Network
+from editor.models import DriveArray, Infrastructure, InstanceArray, Network, User
 from editor.rules import Refused
+from editor.views.draft import draft_of, last_deploy
 from editor.views.page import Request, is_partial, last_event_id, member_context, visible
 from editor.views.scene import count, draw, draw_cards, draw_wiring
 
@@ -20,9 +21,13 @@ MAX_CARDS = 200
 
 def canvas_context(request: HttpRequest, infrastructure: Infrastructure, *, selected: str = "") -> dict[str, Any]:
     """What templates/editor/canvas.html needs, alone or behind a panel."""
+    assert isinstance(request.user, User)
     event = last_event_id()
-    context = member_context(request, infrastructure)
-    return context | {"event": event} | _scene(infrastructure, selected)
+    context = member_context(request, infrastructure) | {"event": event} | _scene(infrastructure, selected)
+    scene = context["scene"]
+    context["draft"] = draft_of(infrastructure, request.user, scene.changes)
+    context["deployed"] = last_deploy(infrastructure, is_deployed=scene.is_deployed)
+    return context
 
 
 def _scene(infrastructure: Infrastructure, selected: str = "") -> dict[str, Any]:
@@ -60,10 +65,12 @@ def wiring(request: Request, pk: int) -> HttpResponse:
 
 @require_safe
 def status(request: Request, pk: int) -> HttpResponse:
-    """The counts in the footer."""
+    """The counts in the footer, and when it was deployed."""
     infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
-    context = member_context(request, infrastructure) | {"counts": count(infrastructure)}
-    return render(request, "editor/canvas.html#counts", context)
+    counts = count(infrastructure)
+    context = member_context(request, infrastructure) | {"counts": counts}
+    context["deployed"] = last_deploy(infrastructure, is_deployed=bool(counts.servers or counts.drives))
+    return render(request, "editor/canvas.html#counts_again", context)
 
 
 @require_safe

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple, TypeVar
@@ -180,14 +180,14 @@ def network_node(network: Network) -> Node:
         height=canvas.PLATE_H,
         spec=network.addresses,
         net=network.kind,
-        tags=_tags(network, ()),
+        tags=tags_of(network),
     )
 
 
 def instance_array_node(array: InstanceArray, rows: list[InstanceRow], *, with_bays: bool) -> Node:
     kind = array.server_type
     node = _array_node("InstanceArray", array, f"{kind.label} · {kind.cores} cores · {kind.ram_gb} GB")
-    node.tags = _tags(array, _instance_array_edits(array))
+    node.tags = tags_of(array)
     node.lamps = Lamps(Counter(row.shown for row in rows))
     if with_bays:
         url = _address("instance_array_instances", array.pk)
@@ -215,7 +215,7 @@ def drive_array_node(array: DriveArray, rows: list[DriveRow], *, with_bays: bool
     node = _array_node("DriveArray", array, f"{each} · {array.storage_type}" + ("" if owner else " · Detached"))
     node.attached_to = str(owner) if owner else ""
     node.detached = owner is None
-    node.tags = _tags(array, _drive_array_edits(array))
+    node.tags = tags_of(array)
     node.used = _percent(sum(row.used_bytes for row in rows), sum(row.size_mb for row in rows) * MB)
     node.snapshots = words.counted(sum(row.snapshots for row in rows), "snapshot")
     node.holds = sum(bool(row.hold) for row in rows)
@@ -272,7 +272,7 @@ def _bay_change(number: int, drawn: set[int], real: Container[int], array: Insta
     return "" if number in real and array.is_deployed else "add"
 
 
-def _tags(product: InstanceArray | DriveArray | Network, edits: Iterable[Tag]) -> tuple[Tag, ...]:
+def tags_of(product: InstanceArray | DriveArray | Network) -> tuple[Tag, ...]:
     """Everything that changes, what destroys first; a change that has no words of its own is "~ changed"."""
     change = product.change
     if change == "add":
@@ -281,7 +281,11 @@ def _tags(product: InstanceArray | DriveArray | Network, edits: Iterable[Tag]) -
         return (Tag("del", "− deleted"),)
     if not change:
         return ()
-    found = list(edits)
+    found: list[Tag] = []
+    if isinstance(product, InstanceArray):
+        found += _instance_array_edits(product)
+    elif isinstance(product, DriveArray):
+        found += _drive_array_edits(product)
     if product.deployed and product.deployed.get("label") != product.label:
         found.append(Tag("edit", "~ renamed"))
     if not found:
@@ -299,8 +303,6 @@ def _count_edits(array: InstanceArray | DriveArray, thing: str) -> Iterator[Tag]
 
 def _instance_array_edits(array: InstanceArray) -> Iterator[Tag]:
     real = array.deployed or {}
-    if array.change != "edit":
-        return
     yield from _count_edits(array, "server")
     if real.get("server_type", array.server_type_id) != array.server_type_id:
         yield Tag("edit", f"~ {array.server_type.label}")
@@ -310,8 +312,6 @@ def _instance_array_edits(array: InstanceArray) -> Iterator[Tag]:
 
 def _drive_array_edits(array: DriveArray) -> Iterator[Tag]:
     real = array.deployed or {}
-    if array.change != "edit":
-        return
     yield from _count_edits(array, "drive")
     if real.get("size_mb") != array.size_mb:
         yield Tag("edit", f"~ {words.size(array.size_mb * MB)}")

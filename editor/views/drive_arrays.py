@@ -37,7 +37,7 @@ class Row:
 @require_safe
 def overview(request: HttpRequest, pk: int) -> HttpResponse:
     now = timezone.now()
-    array = _visible_array(request, pk)
+    array = visible_array(request, pk)
     drives = _drives(array)
     context = {
         "head": head(array, "Overview"),
@@ -58,7 +58,7 @@ def overview(request: HttpRequest, pk: int) -> HttpResponse:
 @require_safe
 def drives(request: HttpRequest, pk: int) -> HttpResponse:
     now = timezone.now()
-    array = _visible_array(request, pk)
+    array = visible_array(request, pk)
     context = {
         "head": head(array, "Drives"),
         "array": array,
@@ -83,12 +83,13 @@ def head(array: DriveArray, current: str) -> Head:
         tabs=(
             Tab("Overview", reverse("drive_array", args=[array.pk])),
             Tab("Drives", reverse("drive_array_drives", args=[array.pk]), str(array.count)),
+            Tab("Configuration", reverse("drive_array_configure", args=[array.pk])),
             Tab("Activity", reverse("drive_array_activity", args=[array.pk])),
         ),
     )
 
 
-def _visible_array(request: HttpRequest, pk: int) -> DriveArray:
+def visible_array(request: HttpRequest, pk: int) -> DriveArray:
     return visible(request, DriveArray.objects.select_related("infrastructure", "instance_array"), pk)
 
 

@@ -104,6 +104,7 @@ def head(array: InstanceArray, current: str) -> Head:
             Tab("Overview", reverse("instance_array", args=[array.pk])),
             Tab("Instances", reverse("instance_array_instances", args=[array.pk]), str(array.count)),
             Tab("Networks", reverse("instance_array_networks", args=[array.pk]), str(connected)),
+            Tab("Configuration", reverse("instance_array_configure", args=[array.pk])),
             Tab("Activity", reverse("instance_array_activity", args=[array.pk])),
         ),
     )

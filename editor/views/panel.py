@@ -38,6 +38,8 @@ class Head:
     tabs: tuple[Tab, ...] = ()
     sub: Words = ()
     crumbs: Words = ()
+    crumb: str = ""
+    """Where one is, if that is not the title."""
     power: str = ""
     previous: Step | None = None
     following: Step | None = None

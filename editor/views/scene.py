@@ -54,6 +54,14 @@ class Scene:
     nodes: list[Node]
     drawing: Drawing
     counts: Counts
+    changes: int
+    """So many products wait for a deploy."""
+    is_deployed: bool
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing but the two networks that every infrastructure has."""
+        return all(node.net in {"wan", "san"} for node in self.nodes)
 
 
 def draw(infrastructure: Infrastructure, *, selected: str = "") -> Scene:
@@ -71,6 +79,8 @@ def draw(infrastructure: Infrastructure, *, selected: str = "") -> Scene:
         nodes=_outline_order(nodes),
         drawing=products.drawing(),
         counts=_counts(instances, drives),
+        changes=sum(bool(node.change) for node in nodes),
+        is_deployed=any(node.product.is_deployed for node in nodes),
     )
 
 

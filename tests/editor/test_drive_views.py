@@ -62,7 +62,7 @@ def test_gauge_has_room_for_as_many_as_the_rule_allows() -> None:
 def test_overview_of_an_array_sums_up_its_drives(browser: Client, world: World) -> None:
     page = panel(browser, "drive_array", world.array.pk)
 
-    assert page.names("a")[-3 - 5 :][:3] == ["Overview", "Drives", "Activity"]
+    assert page.names("a")[-4 - 5 :][:4] == ["Overview", "Drives", "Configuration", "Activity"]
     assert "Drives 2" in page.words
     assert "Size each 40 GB" in page.words
     assert "Written 31.1 of 80 GB" in page.words

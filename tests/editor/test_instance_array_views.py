@@ -121,7 +121,7 @@ def test_tabs_are_named_exactly_and_their_counts_are_not_part_of_the_name(
 
     tabs = re.findall(r"<a ([^>]*)>([^<]*)", nav[0])
 
-    assert [said for _, said in tabs] == ["Overview", "Instances", "Networks", "Activity"]
+    assert [said for _, said in tabs] == ["Overview", "Instances", "Networks", "Configuration", "Activity"]
     assert [said for attributes, said in tabs if "aria-current" in attributes] == [current]
     assert re.findall(r'<span class="count" aria-hidden="true">(\d+)</span>', nav[0]) == ["2", "2"]
 

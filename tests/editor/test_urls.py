@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator
 import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
 
+from editor.models import Deploy
 from tests import factories
 
 
@@ -32,7 +34,11 @@ def test_asking_for_the_head_alone_answers_as_the_page_would(route: str, client:
     drives = factories.make_drive_array(infrastructure, instance_array=web)
     drive = drives.drives.all()[0]
     (snapshot,) = factories.make_snapshots(drive, 1, by=owner)
+    deploy = Deploy.objects.create(
+        infrastructure=infrastructure, number=1, by=owner, started_at=timezone.now(), review={}, goal={}
+    )
     thing = {
+        "deploys": deploy,
         "infrastructures": infrastructure,
         "instance-arrays": web,
         "drive-arrays": drives,

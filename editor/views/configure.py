@@ -1,0 +1,382 @@
+"""The Configuration tabs of arrays: what they shall be, and what goes when they get smaller."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods
+
+from editor import edits
+from editor.actions import role_of
+from editor.design_forms import (
+    ArrayForm,
+    DriveArrayForm,
+    InstanceArrayForm,
+    disable,
+    number,
+)
+from editor.design_rules import why_not_attach, why_not_change, why_not_delete, why_not_design, why_not_leave
+from editor.models import MB, Drive, DriveArray, InstanceArray, Network, Product, User
+from editor.rules import Refused, why_not_operate
+from editor.views import drive_arrays, instance_arrays
+from editor.views.cards import tags_of
+from editor.views.dialogs import dialog
+from editor.views.page import is_partial, render_panel
+from editor.views.panel import Head
+from editor.words import counted, size
+
+FIELDS = {
+    "label": "Label",
+    "server_type": "Server type",
+    "count": "Number",
+    "size_mb": "Size of each drive",
+    "storage_type": "Class",
+    "grows": "Grows along",
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One field of a form that somebody else changed meanwhile."""
+
+    field: str
+    theirs: str
+    yours: str
+
+
+@dataclass(frozen=True)
+class Leaver:
+    """A server or drive that may go when an array gets smaller, and what goes with it, in words."""
+
+    number: int
+    label: str
+    power: str
+    about: str
+    chosen: bool
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def instance_array(request: HttpRequest, pk: int) -> HttpResponse:
+    array = instance_arrays.visible_array(request, pk)
+    if request.method != "POST":
+        return _instance_array(request, array)
+    form = InstanceArrayForm(request.POST, product=array, others=_others(array))
+    if not form.is_valid():
+        return _instance_array(request, array, form, status=422)
+    data = form.cleaned_data
+    asked = "asked" in request.POST
+    goes = len(array.numbers) - data["count"]
+    try:
+        if goes > 0 and not asked and _is_real(array) and not _fixed(array, request):
+            return _shrink(request, array, form, _servers(array, goes))
+        if goes > 0 and asked and (reason := _why_not_leave(array, data["leaving"], data["count"])):
+            return _shrink(request, array, form, _servers(array, goes, data["leaving"]), reason, status=422)
+        edits.configure_instance_array(
+            array,
+            by=_user(request),
+            seen=data["seen"],
+            label=data["label"],
+            server_type=data["server_type"],
+            count=data["count"],
+            leaving=data["leaving"],
+            drives=data["drives"],
+        )
+    except edits.Undecided as undecided:
+        reason = str(undecided) if asked else ""
+        leaving = _servers(array, goes, data["leaving"])
+        return _shrink(request, array, form, leaving, reason, status=422 if asked else 200)
+    except edits.Stale as stale:
+        return _instance_array(request, _fresh(request, array), form, stale=stale, status=409)
+    except Refused as refused:
+        return _instance_array(request, array, form, refused=str(refused), status=409)
+    return _saved(request, array)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def drive_array(request: HttpRequest, pk: int) -> HttpResponse:
+    array = drive_arrays.visible_array(request, pk)
+    if request.method != "POST":
+        return _drive_array(request, array)
+    form = DriveArrayForm(request.POST, product=array, others=_others(array))
+    if not form.is_valid():
+        return _drive_array(request, array, form, status=422)
+    data = form.cleaned_data
+    asked = "asked" in request.POST
+    goes = len(array.numbers) - data["count"]
+    if goes > 0 and _is_real(array):
+        if not asked and not _fixed(array, request):
+            return _shrink(request, array, form, _drives(array, goes))
+        if asked and (reason := _why_not_leave(array, data["leaving"], data["count"])):
+            return _shrink(request, array, form, _drives(array, goes, data["leaving"]), reason, status=422)
+    try:
+        edits.configure_drive_array(
+            array,
+            by=_user(request),
+            seen=data["seen"],
+            label=data["label"],
+            size_mb=form.size_mb,
+            storage_type=data["storage_type"],
+            count=data["count"],
+            grows=data["grows"],
+            leaving=data["leaving"],
+        )
+    except edits.Stale as stale:
+        return _drive_array(request, _fresh(request, array), form, stale=stale, status=409)
+    except Refused as refused:
+        return _drive_array(request, array, form, refused=str(refused), status=409)
+    return _saved(request, array)
+
+
+# ── The tab ──────────────────────────────────────────────────────────────────
+
+
+def _instance_array(
+    request: HttpRequest,
+    array: InstanceArray,
+    form: InstanceArrayForm | None = None,
+    *,
+    stale: edits.Stale | None = None,
+    refused: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    initial = {"label": array.label, "server_type": array.server_type_id, "count": array.count}
+    form = form or InstanceArrayForm(initial=initial, product=array, others=())
+    more = {"counts": "Servers", "drive_arrays": list(array.drive_arrays.order_by("label"))}
+    head = instance_arrays.head(array, "Configuration")
+    return _tab(request, array, form, head, more, stale=stale, refused=refused, status=status)
+
+
+def _drive_array(
+    request: HttpRequest,
+    array: DriveArray,
+    form: DriveArrayForm | None = None,
+    *,
+    stale: edits.Stale | None = None,
+    refused: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    initial = {
+        "label": array.label,
+        "count": array.count,
+        "size_gb": number(array.size_mb / 1024),
+        "storage_type": array.storage_type,
+        "grows": array.grows,
+    }
+    form = form or DriveArrayForm(initial=initial, product=array, others=())
+    owners = InstanceArray.objects.filter(infrastructure=array.infrastructure_id, leaves=False)
+    choices = [
+        (owner, why_not_attach(array, owner) or "")
+        for owner in owners.prefetch_related("interfaces").order_by("label")
+        if owner.pk != array.instance_array_id
+    ]
+    more = {
+        "counts": "Drives",
+        "owners": [owner for owner, reason in choices if not reason],
+        "owners_not": list(dict.fromkeys(reason for _, reason in choices if reason))[:3],
+    }
+    head = drive_arrays.head(array, "Configuration")
+    return _tab(request, array, form, head, more, stale=stale, refused=refused, status=status)
+
+
+def _tab(
+    request: HttpRequest,
+    array: InstanceArray | DriveArray,
+    form: ArrayForm,
+    head: Head,
+    more: dict[str, Any],
+    *,
+    stale: edits.Stale | None,
+    refused: str,
+    status: int,
+) -> HttpResponse:
+    fixed = _fixed(array, request)
+    if fixed:
+        disable(form)
+    deployed = array.deployed or {}
+    context = {
+        "head": head,
+        "product": array,
+        "form": form,
+        "fixed": fixed,
+        "seen": array.revision,
+        "refused": refused,
+        "stale": str(stale) if stale else "",
+        "differences": _differences(stale) if stale else (),
+        "tags": tags_of(array),
+        "was": _was(array, deployed),
+        "why_not_delete": fixed or why_not_delete(array) or "",
+        "address": reverse(f"{_kind(array)}_configure", args=[array.pk]),
+        **{name: reverse(f"{_kind(array)}_{name}", args=[array.pk]) for name in ("delete", "discard")},
+        **more,
+    }
+    return render_panel(
+        request, "editor/configure.html", array.infrastructure, context, selected=array.topic, status=status
+    )
+
+
+def _was(array: InstanceArray | DriveArray, deployed: Mapping[str, Any]) -> dict[str, str]:
+    """Answers, by field, what is real where the design differs from it: "Deployed: 160 GB"."""
+    if not deployed:
+        return {}
+    was = {}
+    if deployed.get("label") != array.label:
+        was["label"] = str(deployed.get("label"))
+    if len(deployed.get("numbers", ())) != array.count:
+        was["count"] = str(len(deployed.get("numbers", ())))
+    if isinstance(array, DriveArray) and deployed.get("size_mb", array.size_mb) != array.size_mb:
+        was["size"] = size(deployed["size_mb"] * MB)
+    return {field: f"Deployed: {said}" for field, said in was.items()}
+
+
+def _differences(stale: edits.Stale) -> list[Difference]:
+    return [Difference(FIELDS.get(name, name), stale.theirs[name], stale.yours[name]) for name in stale.yours]
+
+
+def _saved(request: HttpRequest, array: InstanceArray | DriveArray) -> HttpResponse:
+    """Answers the tab as it is now; a dialog that asked what goes closes."""
+    if not is_partial(request):
+        return redirect(f"{_kind(array)}_configure", array.pk)
+    fresh = _fresh(request, array)
+    response = _instance_array(request, fresh) if isinstance(fresh, InstanceArray) else _drive_array(request, fresh)
+    if "asked" in request.POST:
+        response["HX-Trigger"] = "close-dialog"
+    return response
+
+
+# ── When it gets smaller ─────────────────────────────────────────────────────
+
+
+def _shrink(
+    request: HttpRequest,
+    array: InstanceArray | DriveArray,
+    form: ArrayForm,
+    leavers: list[Leaver],
+    refused: str = "",
+    *,
+    status: int = 200,
+) -> HttpResponse:
+    """Asks which go, and what becomes of their drives."""
+    goes, thing = len(array.numbers) - form.cleaned_data["count"], form.thing
+    head = instance_arrays.head if isinstance(array, InstanceArray) else drive_arrays.head
+    has_drives = isinstance(array, InstanceArray) and any(one.about for one in leavers)
+    kept = [
+        (name, value)
+        for name in form.fields
+        if name not in {"leaving", "drives", "key"}
+        for value in request.POST.getlist(name)
+    ]
+    context = {
+        "product": array,
+        "leavers": leavers,
+        "goes": goes,
+        "thing": thing,
+        "title_words": f"Which {counted(goes, thing)} of {array.label} {'goes' if goes == 1 else 'go'}?",
+        "has_drives": has_drives,
+        "drives": form.cleaned_data.get("drives", ""),
+        "fields": kept,
+        "refused": refused,
+    }
+    return dialog(
+        request,
+        "editor/shrink.html",
+        head(array, "Configuration"),  # type: ignore[arg-type]  # each with its own kind
+        context,
+        back=reverse(f"{_kind(array)}_configure", args=[array.pk]),
+        target=f"#{array.topic}-configuration",
+        selected=array.topic,
+        status=status,
+    )
+
+
+def _why_not_leave(array: InstanceArray | DriveArray, leaving: Collection[int], count: int) -> str | None:
+    return why_not_leave(array.label, array.numbers, leaving, count)
+
+
+def _is_real(array: InstanceArray | DriveArray) -> bool:
+    rows = array.instances if isinstance(array, InstanceArray) else array.drives
+    return rows.exists()
+
+
+def _servers(array: InstanceArray, goes: int, chosen: Collection[int] = ()) -> list[Leaver]:
+    """Answers all servers, the ones with the highest numbers chosen unless somebody chose; two queries."""
+    instances = {one.number: one for one in array.instances.select_related("server")}
+    drives: dict[int, list[str]] = {}
+    rows = Drive.objects.filter(drive_array__instance_array=array).select_related("drive_array")
+    for drive in rows.order_by("drive_array__label"):
+        drives.setdefault(drive.number, []).append(described(drive))
+    picked = set(chosen) or set(array.numbers[len(array.numbers) - goes :])
+    return [
+        Leaver(
+            number,
+            f"{array.label}-{number}",
+            instances[number].shown_power if number in instances else "",
+            "; ".join(drives.get(number, ())),
+            number in picked,
+        )
+        for number in reversed(array.numbers)
+    ]
+
+
+def _drives(array: DriveArray, goes: int, chosen: Collection[int] = ()) -> list[Leaver]:
+    rows = {drive.number: drive for drive in array.drives.select_related("drive_array")}
+    owner = array.instance_array
+    served = set(owner.numbers) if owner else set()
+    order = sorted(array.numbers, key=lambda number: (number not in served, number))
+    picked = set(chosen) or set(order[len(order) - goes :])
+    return [
+        Leaver(
+            number,
+            f"{array.label}-{number}",
+            "",
+            described(rows[number], named=False) if number in rows else "not made yet",
+            number in picked,
+        )
+        for number in reversed(order)
+    ]
+
+
+def described(drive: Drive, *, named: bool = True) -> str:
+    """Answers "web-data-2, 31.1 GB written, 3 snapshots"."""
+    snapshots = counted(drive.snapshot_count, "snapshot") if drive.snapshot_count else "no snapshots"
+    pieces = [drive.label] * named + [f"{size(drive.used_bytes)} written", snapshots]
+    return ", ".join(pieces)
+
+
+# ── Small things ─────────────────────────────────────────────────────────────
+
+
+def _fixed(array: InstanceArray | DriveArray, request: HttpRequest) -> str:
+    """Why nothing can be changed now, "" when it can."""
+    role = role_of(_user(request), array.infrastructure_id)
+    return why_not_operate(role) or why_not_design(array.infrastructure) or why_not_change(array) or ""
+
+
+def _others(product: Product) -> set[str]:
+    """Answers the labels of everything else in the infrastructure, in small letters; three queries."""
+    infrastructure = product.infrastructure_id  # type: ignore[attr-defined]  # each kind has its own
+    return {
+        label.lower()
+        for model in (Network, InstanceArray, DriveArray)
+        for pk, label in model.objects.filter(infrastructure=infrastructure).values_list("pk", "label")
+        if not (isinstance(product, model) and product.pk == pk)
+    }
+
+
+def _fresh(request: HttpRequest, array: InstanceArray | DriveArray) -> Any:
+    if isinstance(array, InstanceArray):
+        return instance_arrays.visible_array(request, array.pk)
+    return drive_arrays.visible_array(request, array.pk)
+
+
+def _kind(array: InstanceArray | DriveArray) -> str:
+    return "instance_array" if isinstance(array, InstanceArray) else "drive_array"
+
+
+def _user(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)
+    return request.user

@@ -1,0 +1,359 @@
+"""Deploying: the review of what waits, the deploy that runs or ran, and all of them so far."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import uuid4
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_safe
+
+from editor import deploys
+from editor.actions import role_of
+from editor.changes import Change
+from editor.design_forms import DeployForm, first_error
+from editor.models import Deploy, DeployItem, DeployState, DeployStep, Infrastructure, ItemState, User
+from editor.plan import DESTROYING, Kind
+from editor.review import Review, review
+from editor.rules import Refused, why_not_deploy, why_not_operate
+from editor.views.dialogs import done, refuse
+from editor.views.infrastructures import when
+from editor.views.page import render_panel, visible
+from editor.views.panel import Head
+from editor.words import counted, elapsed, moment, size
+
+SIGNS = {"add": "+", "edit": "~", "del": "−"}
+TALLY = {"add": "added", "edit": "changed", "del": "reduced"}
+NAMED = 6
+"""More parts of a step than that are counted, not named."""
+HISTORY = 100
+
+
+# ── The review ───────────────────────────────────────────────────────────────
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def of_infrastructure(request: HttpRequest, pk: int) -> HttpResponse:
+    """What waits for a deploy; POST begins it. While one runs, that one is shown."""
+    infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
+    running = infrastructure.deploys.filter(state=DeployState.RUNNING).select_related("infrastructure", "by").first()
+    if running and request.method != "POST":
+        return _progress(request, running)
+    found = review(infrastructure)
+    if request.method != "POST":
+        return _review(request, found)
+    form = DeployForm(request.POST, destroys=bool(found.destroys))
+    if not form.is_valid():
+        unreadable = "" if form.errors.keys() <= {"destroy", "seconds"} else first_error(form)
+        return _review(request, found, form, refused=unreadable, status=422)
+    try:
+        deploy = deploys.start(
+            infrastructure,
+            by=_user(request),
+            fingerprint=form.cleaned_data["fingerprint"],
+            destroy=form.cleaned_data["destroy"],
+            soft_seconds=form.soft_seconds(settings.SHUTDOWN_SECONDS),
+            then_hard=form.then_hard,
+            key=form.cleaned_data["key"],
+        )
+    except deploys.Changed as changed:
+        return _review(request, changed.review, refused=str(changed), status=409)
+    except Refused as refused:
+        return _review(request, review(infrastructure), form, refused=str(refused), status=409)
+    return done(request, deploy.get_absolute_url(), go=True)
+
+
+def _review(
+    request: HttpRequest, found: Review, form: DeployForm | None = None, *, refused: str = "", status: int = 200
+) -> HttpResponse:
+    infrastructure, now = found.infrastructure, timezone.now()
+    number = len(found.changes)
+    kinds = Counter(change.kind for change in found.changes)
+    last = infrastructure.deploys.order_by("-number").first()
+    why = why_not_deploy(role_of(_user(request), infrastructure.pk)) or ""
+    form = form or DeployForm(
+        initial={"how": "wait", "seconds": settings.SHUTDOWN_SECONDS}, destroys=bool(found.destroys)
+    )
+    context = {
+        "head": Head(
+            infrastructure=infrastructure,
+            icon="pencil-ruler",
+            title=f"Review {counted(number, 'change')}" if number else "Nothing to deploy",
+            current="Deploy",
+            crumb="Deploy",
+        ),
+        "review": found,
+        "changes": [_change(change, now) for change in found.changes],
+        "tally": [(kind, SIGNS[kind], kinds[kind]) for kind in SIGNS if kinds[kind]],
+        "tally_words": ", ".join(f"{kinds[kind]} {word}" for kind, word in TALLY.items() if kinds[kind]),
+        "written": size(found.destroys.written_bytes),
+        "number": number,
+        "form": form,
+        "how": form["how"].value() or "wait",
+        "refused": refused,
+        "why_not_deploy": why,
+        "cannot": bool(found.reasons) or not number,
+        "last": last,
+        "now": now.isoformat(),
+        "key": uuid4(),
+        "next_key": uuid4(),
+        "address": reverse("infrastructure_deploy", args=[infrastructure.pk]),
+    }
+    return render_panel(request, "editor/review.html", infrastructure, context, status=status)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A change as the review lists it."""
+
+    change: Change
+    sign: str
+    when: str
+    discard: str
+    discard_name: str
+
+
+def _change(change: Change, now: datetime) -> Told:
+    kind = change.topic.rpartition("-")[0].replace("-", "_")
+    said = when(change.at, now) if change.at else ""
+    kind_word = change.what.partition(",")[0]
+    return Told(
+        change=change,
+        sign=SIGNS[change.kind],
+        when=f"today {said}" if ":" in said and " " not in said else said,
+        discard=reverse(f"{kind}_discard", args=[change.row.pk]) + "?from=review",
+        discard_name=f"new {kind_word} {change.label}" if change.kind == "add" else f"change to {change.label}",
+    )
+
+
+# ── A deploy ─────────────────────────────────────────────────────────────────
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def progress(request: HttpRequest, pk: int) -> HttpResponse:
+    """A deploy that runs or ran. POST does=stop or does=retry."""
+    deploy = _visible(request, pk)
+    if request.method != "POST":
+        return _progress(request, deploy)
+    act = {"stop": deploys.stop, "retry": deploys.retry}.get(request.POST.get("does", ""))
+    if act is None:
+        return refuse(request, "There is nothing like that to do.", back=deploy.get_absolute_url())
+    try:
+        act(deploy, by=_user(request))
+    except Refused as refused:
+        return _progress(request, _visible(request, pk), refused=str(refused), status=409)
+    return _progress(request, _visible(request, pk)) if _is_htmx(request) else done(request, deploy.get_absolute_url())
+
+
+@dataclass(frozen=True)
+class Line:
+    """A step of a deploy as it is told. `state` is done, now, fail or wait; `since` is when it began, if it runs."""
+
+    position: int
+    title: str
+    state: str
+    said: str
+    at: str
+    since: str
+    detail: str
+
+
+def _progress(request: HttpRequest, deploy: Deploy, *, refused: str = "", status: int = 200) -> HttpResponse:
+    now, infrastructure = timezone.now(), deploy.infrastructure
+    steps = list(deploy.steps.prefetch_related("items").order_by("position"))
+    items = [item for step in steps for item in step.items.all()]
+    ready = sum(item.state == ItemState.DONE for item in items)
+    lines = [_line(step, deploy, now) for step in steps]
+    current = next((line.position for line in lines if line.state in ("now", "fail")), 0) or next(
+        (line.position for line in lines if line.state == "wait"), len(lines)
+    )
+    running = deploy.state == DeployState.RUNNING
+    number = len(deploy.review.get("changes", ()))
+    titles = {
+        DeployState.RUNNING: f"Deploying {counted(number, 'change')}",
+        DeployState.STOPPED: "Deploy stopped",
+        DeployState.DONE: f"Deployed {counted(number, 'change')}",
+    }
+    role = role_of(_user(request), infrastructure.pk)
+    context = {
+        "head": Head(
+            infrastructure=infrastructure,
+            icon="pencil-ruler",
+            title=titles[DeployState(deploy.state)],
+            current="Deploy",
+            crumb="Deploy",
+        ),
+        "deploy": deploy,
+        "running": running,
+        "stopped": deploy.state == DeployState.STOPPED,
+        "steps": lines,
+        "current": current,
+        "ready": ready,
+        "parts": len(items),
+        "elapsed": elapsed((deploy.ended_at or now) - deploy.started_at),
+        "since": deploy.started_at.isoformat(),
+        "began": moment(deploy.started_at),
+        "ended": moment(deploy.ended_at) if deploy.ended_at else "",
+        "went": _went(deploy, steps) if deploy.state == DeployState.STOPPED else None,
+        "destroying": _destroying(steps),
+        "why_not_deploy": why_not_deploy(role) or "",
+        "why_not_stop": why_not_deploy(role) or deploys.why_not_stop(deploy) or "",
+        "why_not_retry": why_not_deploy(role) or deploys.why_not_retry(deploy) or "",
+        "why_not_discard": why_not_operate(role) or "",
+        "refused": refused,
+        "confirmed": [
+            (SIGNS.get(change["kind"], "~"), change["kind"], change["label"], change["what"], change["lines"])
+            for change in deploy.review.get("changes", ())
+        ],
+        "destroyed": deploy.review.get("destroys", ""),
+        "destroyed_lines": deploy.review.get("lines", ()),
+        "now": now.isoformat(),
+    }
+    return render_panel(request, "editor/deploy.html", infrastructure, context, status=status)
+
+
+def _line(step: DeployStep, deploy: Deploy, now: datetime) -> Line:
+    items = list(step.items.all())
+    states = Counter(item.state for item in items)
+    if states[ItemState.FAILED]:
+        state, said = "fail", "failed"
+    elif items and states[ItemState.DONE] == len(items):
+        state, said = "done", "done"
+    elif deploy.state == DeployState.RUNNING and (states[ItemState.RUNNING] or states[ItemState.DONE]):
+        state, said = "now", "running"
+    else:
+        state, said = "wait", "waiting" if deploy.state == DeployState.RUNNING else "not run"
+    at = f"{timezone.localtime(step.ended_at):%H:%M:%S}" if state == "done" and step.ended_at else ""
+    if not at and state == "wait" and deploy.state != DeployState.RUNNING:
+        at = "not run"
+    begun = state == "now" and step.started_at
+    return Line(
+        position=step.position,
+        title=step.title,
+        state=state,
+        said=said,
+        at=elapsed(now - step.started_at) if begun and step.started_at else at,
+        since=step.started_at.isoformat() if begun and step.started_at else "",
+        detail=_parts(items) if state in ("now", "fail") and len(items) > 1 else "",
+    )
+
+
+def _parts(items: list[DeployItem]) -> str:
+    """Answers "db-data-1 done, db-data-2 running", or "11 of 40 done, db-data-12 failed"."""
+    order = (ItemState.DONE, ItemState.RUNNING, ItemState.FAILED, ItemState.WAITING)
+    words = {ItemState.DONE: "done", ItemState.RUNNING: "running", ItemState.FAILED: "failed"}
+    if len(items) <= NAMED:
+        return ", ".join(
+            f"{item.label} {words.get(ItemState(item.state), 'waiting')}"
+            for state in order
+            for item in items
+            if item.state == state
+        )
+    counts = Counter(item.state for item in items)
+    failed = [item.label for item in items if item.state == ItemState.FAILED]
+    said = [f"{counts[ItemState.DONE]} of {len(items)} done"]
+    if counts[ItemState.RUNNING]:
+        said.append(f"{counts[ItemState.RUNNING]} running")
+    if failed:
+        said.append(f"{', '.join(failed[:3])}{' and more' if len(failed) > 3 else ''} failed")
+    return ", ".join(said)
+
+
+@dataclass(frozen=True)
+class Went:
+    """How a stopped deploy went."""
+
+    title: str
+    text: str
+    details: str
+    retry_from: int
+
+
+def _went(deploy: Deploy, steps: list[DeployStep]) -> Went:
+    failed = [step for step in steps if any(item.state == ItemState.FAILED for item in step.items.all())]
+    left = [step for step in steps if step not in failed and not _is_done(step)]
+    errors = [item for step in failed for item in step.items.all() if item.error]
+    destroyed = any(
+        item.state == ItemState.DONE
+        for step in steps
+        if step.kind in DESTROYING or step.kind == Kind.REMOVE
+        for item in step.items.all()
+    )
+    pieces = list(dict.fromkeys(item.error for item in errors))[:3]
+    if not destroyed:
+        pieces.append("Nothing was destroyed.")
+    if failed:
+        title = f"{_numbers([step.position for step in failed])} failed."
+        if left:
+            title += f" {_numbers([step.position for step in left])} did not run."
+    else:
+        title = f"Stopped before step {left[0].position}." if left else "Stopped."
+    first = min((step.position for step in [*failed, *left]), default=1)
+    details = "\n".join(f"{item.label}: {item.detail or item.error}" for item in errors)
+    return Went(title=title, text=" ".join(pieces), details=details, retry_from=first)
+
+
+def _is_done(step: DeployStep) -> bool:
+    items = list(step.items.all())
+    return bool(items) and all(item.state == ItemState.DONE for item in items)
+
+
+def _numbers(positions: list[int]) -> str:
+    """Answers "Step 4", "Steps 5 and 6", "Steps 5 to 9", "Steps 2, 5 and 6"."""
+    if len(positions) == 1:
+        return f"Step {positions[0]}"
+    if len(positions) > 2 and positions == list(range(positions[0], positions[-1] + 1)):
+        return f"Steps {positions[0]} to {positions[-1]}"
+    return f"Steps {', '.join(map(str, positions[:-1]))} and {positions[-1]}"
+
+
+def _destroying(steps: list[DeployStep]) -> str:
+    """Answers what is said beside "Stop after this step" of the steps that destroy."""
+    lost = [step for step in steps if step.kind in DESTROYING]
+    if not lost:
+        return "Nothing is destroyed by this deploy."
+    if any(item.state != ItemState.WAITING for step in lost for item in step.items.all()):
+        return "Destroying has begun."
+    if len(lost) == 1:
+        return "The destroying step has not started."
+    return f"The {len(lost)} destroying steps have not started."
+
+
+# ── All of them ──────────────────────────────────────────────────────────────
+
+
+@require_safe
+def history(request: HttpRequest, pk: int) -> HttpResponse:
+    infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
+    now = timezone.now()
+    rows = [
+        (
+            deploy,
+            when(deploy.started_at, now),
+            elapsed((deploy.ended_at or now) - deploy.started_at),
+            counted(len(deploy.review.get("changes", ())), "change"),
+            deploy.review.get("destroys", ""),
+        )
+        for deploy in infrastructure.deploys.select_related("by").order_by("-number")[:HISTORY]
+    ]
+    head = Head(infrastructure=infrastructure, icon="history", title="Deploys", current=infrastructure.label)
+    context = {"head": head, "rows": rows}
+    return render_panel(request, "editor/deploys.html", infrastructure, context)
+
+
+def _visible(request: HttpRequest, pk: int) -> Deploy:
+    return visible(request, Deploy.objects.select_related("infrastructure", "by"), pk)
+
+
+def _is_htmx(request: HttpRequest) -> bool:
+    return request.headers.get("HX-Request-Type") == "partial"
+
+
+def _user(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)
+    return request.user
