@@ -7,7 +7,7 @@ and yours, `Undecided` one that waits for what shall become of drives.
 
 from .arrays import add_drive_array, add_instance_array, configure_drive_array, configure_instance_array
 from .discarding import discard, discard_all, why_not_discard
-from .draft import Draft, Stale
+from .draft import Draft, Stale, rows_of
 from .growth import Undecided
 from .history import can_redo, can_undo, redo, undo
 from .infrastructures import (
@@ -41,6 +41,7 @@ __all__ = [
     "redo",
     "rename",
     "rename_infrastructure",
+    "rows_of",
     "undo",
     "why_not_discard",
 ]

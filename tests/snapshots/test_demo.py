@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from django.core.management import CommandError, call_command
 
+from editor.design import pending, products
 from editor.management.commands import serve
-from editor.models import Drive, Event
+from editor.models import Drive, Event, Infrastructure
 from editor.reconcile import Worker
 from snapshots.management.commands import demo
 from snapshots.models import Snapshot, State
@@ -18,7 +19,7 @@ class KilledError(Exception):
     """Where the process ended."""
 
 
-@pytest.mark.parametrize("killed_at", ["_write", "run_until_quiet", "_date_back"])
+@pytest.mark.parametrize("killed_at", ["_write", "run_until_quiet", "_date_back", "_draw_changes"])
 def test_demo_that_was_killed_while_it_loads_is_completed(killed_at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "WEB_3", demo.WEB_3[:2])
     monkeypatch.setattr(demo, "ROUTINE", demo.ROUTINE[:2])
@@ -30,7 +31,7 @@ def test_demo_that_was_killed_while_it_loads_is_completed(killed_at: str, monkey
     def kill_third(*args: object, **options: object) -> object:
         nonlocal calls
         calls += 1
-        if calls == 3:
+        if calls == 3 or killed_at == "_draw_changes":
             raise KilledError
         return whole(*args, **options)
 
@@ -46,5 +47,13 @@ def test_demo_that_was_killed_while_it_loads_is_completed(killed_at: str, monkey
     assert not Drive.objects.exclude(hold="").exists()
     assert not Event.objects.filter(result="failed").exists()
     assert list(Snapshot.objects.order_by("taken_at")) == list(Snapshot.objects.order_by("pk"))
+    atlas = Infrastructure.objects.get(label="atlas-prod")
+    changes = {row.label: (row.change, str(row.changed_by)) for row in pending(products(atlas))}
+    assert changes == {
+        "analytics": ("edit", "Wei Chen"),
+        "analytics-data": ("edit", "Wei Chen"),
+        "db-data": ("edit", "Ana Marin"),
+        "db-logs": ("add", "Ana Marin"),
+    }
     with pytest.raises(CommandError, match="There are users already"):
         call_command("demo")

@@ -1,4 +1,4 @@
-"""Fills an empty installation with three infrastructures to learn on: real drives, real snapshots."""
+"""Fills an empty installation with three infrastructures to learn on: real drives, real snapshots, open changes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from django.utils import timezone
 
+from editor import edits
 from editor.design import mark_deployed
 from editor.models import (
+    DesignStep,
     Drive,
     DriveArray,
     Event,
@@ -67,6 +69,8 @@ ROUTINE = (
     Taken(TOMAS, 48, "Nightly", 512),
     Taken(TOMAS, 24, "Nightly", 640),
 )
+FREE_SERVERS = 3
+"""Of each type."""
 ANALYTICS = (1, 1, 2, 0, 1, 1, 2, 1, 0, 1, 4, 3)
 
 
@@ -87,6 +91,7 @@ class Command(BaseCommand):
                     # Before the commit: whoever finds the people finds what is still to be done as well.
                     plan_file.write_text(json.dumps(plan))
             _take_snapshots(_read_plan(plan_file))
+            _draw_changes()
             plan_file.unlink()
         finally:
             lock.release()
@@ -96,6 +101,7 @@ class Command(BaseCommand):
 def _draw() -> Plan:
     people = _people()
     plan = _atlas_prod(people) | _atlas_staging(people)
+    _free_servers()
     sandbox = Infrastructure.objects.create(label="sandbox-tomas", description="Scratch space")
     _members(sandbox, people, {TOMAS: Role.OWNER, ANA: Role.OWNER, VERA: Role.VIEWER})
     return plan
@@ -245,8 +251,6 @@ def _atlas_prod(people: dict[str, User]) -> Plan:
     plan |= dict(zip((drive.pk for drive in web_data), (WEB_2[1:], WEB_2, WEB_3, ()), strict=True))
     db_data = _drive_array(db, "db-data", 160, StorageType.SSD, at=(480, 456))
     plan |= {drive.pk: ROUTINE for drive in db_data}
-    db_logs = _drive_array(db, "db-logs", 100, StorageType.HDD, at=(748, 456))
-    plan |= {drive.pk: () for drive in db_logs}
     analytics_data = _drive_array(analytics, "analytics-data", 500, StorageType.HDD, at=(1028, 456))
     plan |= {drive.pk: ROUTINE[4 - count :] for drive, count in zip(analytics_data, ANALYTICS, strict=True)}
     mark_deployed(infrastructure)
@@ -264,6 +268,59 @@ def _atlas_staging(people: dict[str, User]) -> Plan:
     drives = _drive_array(web, "web-data", 20, StorageType.SSD, at=(200, 456))
     mark_deployed(infrastructure)
     return {drives[0].pk: ROUTINE[3:], drives[1].pk: ()}
+
+
+def _free_servers() -> None:
+    """Servers that nobody has yet: a deploy can take them."""
+    for server_type in ServerType.objects.all():
+        for number in range(1, FREE_SERVERS + 1):
+            name = f"free-{server_type.label}-{number}".lower().replace(".", "-")
+            Server.objects.create(server_type=server_type, serial=name, address=f"simulated://{name}?start=off")
+
+
+def _draw_changes() -> None:
+    """Leaves three changes in atlas-prod that wait for a deploy, by the verbs that everybody uses."""
+    if DesignStep.objects.exists():
+        return
+    people = {key: User.objects.get(email=_email(key)) for key in PEOPLE}
+    infrastructure = Infrastructure.objects.get(label="atlas-prod")
+    db, analytics = (infrastructure.instance_arrays.get(label=label) for label in ("db", "analytics"))
+    db_data = infrastructure.drive_arrays.get(label="db-data")
+    with transaction.atomic():
+        edits.add_drive_array(
+            infrastructure,
+            by=people[ANA],
+            instance_array=db,
+            label="db-logs",
+            size_mb=100 * KB,
+            storage_type=StorageType.HDD,
+        )
+        edits.configure_drive_array(
+            db_data,
+            by=people[ANA],
+            seen=None,
+            label=db_data.label,
+            size_mb=200 * KB,
+            storage_type=db_data.storage_type,
+            count=db_data.count,
+            grows=True,
+        )
+        edits.configure_instance_array(
+            analytics,
+            by=people[WEI],
+            seen=None,
+            label=analytics.label,
+            server_type=analytics.server_type,
+            count=10,
+            drives="delete",
+        )
+        for step, hours_ago in zip(DesignStep.objects.order_by("pk"), (2.25, 2.2, 0.6), strict=True):
+            at = timezone.now() - timedelta(hours=hours_ago)
+            DesignStep.objects.filter(pk=step.pk).update(at=at)
+            topics = [change["topic"] for change in step.changes]
+            Event.objects.about(f"design-{infrastructure.pk}").about(topics[0]).update(at=at)
+            for row in edits.rows_of(topics).values():
+                type(row).objects.filter(pk=row.pk).update(changed_at=at)
 
 
 def _take_snapshots(plan: Plan) -> None:
