@@ -10,6 +10,7 @@ to one infrastructure and is told, as JSON:
   times of readings that changed nothing else.
 
 What falls together travels together, so one message may hold all of these. Lost or doubled messages do no harm.
+A page says one thing only: `{"looks_at": "drive-array-3"}`, what is selected there ("" for nothing).
 Channels' layers are not used: between threads the in-memory one delivers late or never.
 """
 
@@ -26,10 +27,13 @@ from urllib.parse import parse_qs
 from django.urls import path, re_path
 
 from editor.follower import TRY_LATER, Follower, Page
+from editor.presence import Presences, Visit
 
 SEND_SECONDS = 20
 """A browser that takes no message for so long is let go; it comes back by itself."""
 CLOSE_SECONDS = 1
+SAID_MAX = 200
+"""A page has nothing to say that is longer."""
 DIGITS_MAX = 18
 """Ids have no more; a longer number is no id, and no database column takes it."""
 
@@ -40,20 +44,26 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _follower: Follower | None = None
+_presences: Presences | None = None
 
 
 async def start() -> None:
     """Starts this process's follower; the server's lifespan calls it. Raises when the database cannot be read."""
-    global _follower  # noqa: PLW0603 - one per process, from start to stop
+    global _follower, _presences  # noqa: PLW0603 - one per process, from start to stop
     follower = Follower()
     await follower.start()
+    _presences = Presences()
+    _presences.start()
     _follower = follower
 
 
 async def stop() -> None:
     """Ends the follower within two seconds; fine when none runs."""
-    global _follower
+    global _follower, _presences
     follower, _follower = _follower, None
+    presences, _presences = _presences, None
+    if presences:
+        await presences.stop()
     if follower:
         await follower.stop()
 
@@ -64,20 +74,25 @@ async def infrastructure_socket(scope: Scope, receive: Receive, send: Send) -> N
     A stranger, a missing infrastructure and an ended session get the same refusal, before anything is accepted.
     """
     await receive()  # websocket.connect
-    follower = _follower
+    follower, presences = _follower, _presences
     infrastructure = scope["url_route"]["kwargs"]["pk"]
     user = scope["user"]
-    if follower is None or not user.is_authenticated or not await follower.may_see(user, infrastructure):
+    if follower is None or presences is None:
+        await send({"type": "websocket.close"})
+        return
+    if not user.is_authenticated or not await follower.may_see(user, infrastructure):
         await send({"type": "websocket.close"})
         return
     page = Page(infrastructure, user, scope["session"].session_key)
     if not follower.join(page):
         await send({"type": "websocket.close"})
         return
+    visit = presences.enter(infrastructure, user.pk, lambda: page.tell(0, [f"presence-{infrastructure}"]))
     try:
         await send({"type": "websocket.accept"})
-        await _first_of(_until_gone(receive), _speak(follower, page, _since(scope), send))
+        await _first_of(_listen(receive, presences, visit), _speak(follower, page, _since(scope), send))
     finally:
+        presences.leave(visit)
         follower.leave(page)
 
 
@@ -87,10 +102,16 @@ async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "websocket.close"})
 
 
-async def _until_gone(receive: Receive) -> None:
-    """Pages have nothing to say here; what is heard is only that they leave."""
-    while (await receive())["type"] != "websocket.disconnect":
-        pass
+async def _listen(receive: Receive, presences: Presences, visit: Visit) -> None:
+    """Hears what the page looks at, until it leaves. Anything else it says is ignored."""
+    while (message := await receive())["type"] != "websocket.disconnect":
+        text = message.get("text") or ""
+        if len(text) > SAID_MAX:
+            continue
+        with contextlib.suppress(ValueError):
+            said = json.loads(text)
+            if isinstance(said, dict) and isinstance(said.get("looks_at"), str):
+                presences.look(visit, said["looks_at"])
 
 
 async def _speak(follower: Follower, page: Page, since: int | None, send: Send) -> None:

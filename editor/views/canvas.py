@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
@@ -13,10 +14,13 @@ from editor.models import DriveArray, Infrastructure, InstanceArray, Network, Us
 from editor.rules import Refused
 from editor.views.draft import draft_of, last_deploy
 from editor.views.page import Request, is_partial, last_event_id, member_context, visible
+from editor.views.presence import people_here
 from editor.views.scene import count, draw, draw_cards, draw_wiring
 
 MAX_CARDS = 200
 """So many cards are drawn again in one answer."""
+MAX_PLACES = 5000
+TOPIC = re.compile(r"(network|instance-array|drive-array)-[0-9]{1,18}")
 
 
 def canvas_context(request: HttpRequest, infrastructure: Infrastructure, *, selected: str = "") -> dict[str, Any]:
@@ -27,6 +31,7 @@ def canvas_context(request: HttpRequest, infrastructure: Infrastructure, *, sele
     scene = context["scene"]
     context["draft"] = draft_of(infrastructure, request.user, scene.changes)
     context["deployed"] = last_deploy(infrastructure, is_deployed=scene.is_deployed)
+    context["here"] = people_here(infrastructure, besides=request.user)
     return context
 
 
@@ -74,6 +79,14 @@ def status(request: Request, pk: int) -> HttpResponse:
 
 
 @require_safe
+def presence(request: HttpRequest, pk: int) -> HttpResponse:
+    """Who else is here, in the bar and on the cards."""
+    infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
+    context = {"infrastructure": infrastructure, "here": people_here(infrastructure, besides=request.user)}
+    return render(request, "parts/presence.html#presence_again", context)
+
+
+@require_safe
 def instance_array_card(request: Request, pk: int) -> HttpResponse:
     return _card(request, visible(request, InstanceArray.objects.select_related("infrastructure"), pk))
 
@@ -107,6 +120,29 @@ def move_drive_array(request: Request, pk: int) -> HttpResponse:
 @require_POST
 def move_network(request: Request, pk: int) -> HttpResponse:
     return _move(request, visible(request, Network.objects.select_related("infrastructure"), pk))
+
+
+@require_POST
+def move_many(request: Request, pk: int) -> HttpResponse:
+    """Saves the places of several cards at once, each as place=drive-array-3:120:-48. Answers as for a single one."""
+    infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
+    try:
+        places = dict(map(_place, request.POST.getlist("place")[:MAX_PLACES]))
+    except (ValueError, OverflowError):
+        return HttpResponseBadRequest("A place is a topic and two numbers: drive-array-3:120:-48. Nothing was moved.")
+    try:
+        actions.move_many(infrastructure, places, by=request.user)
+    except Refused as refusal:
+        return HttpResponse(str(refusal), status=409, content_type="text/plain")
+    return HttpResponse(status=204)
+
+
+def _place(text: str) -> tuple[str, tuple[int, int]]:
+    """Raises ValueError or OverflowError when it is none."""
+    topic, x, y = text.split(":")
+    if not TOPIC.fullmatch(topic):
+        raise ValueError(topic)
+    return topic, (canvas.snap(float(x)), canvas.snap(float(y)))
 
 
 def _move(request: Request, product: InstanceArray | DriveArray | Network) -> HttpResponse:
