@@ -1,7 +1,10 @@
-// Moving cards, by mouse, pen or finger, or by keys; on drop their place is saved for everyone.
+// Moving cards, by mouse, pen or finger, or by keys; on drop their places are saved for everyone. Several that are
+// selected move together.
 
 import { boxOf, place, put } from "./canvas-place.js";
 import { pans } from "./canvas-pointer.js";
+import { post } from "./canvas-post.js";
+import { nameOf, selection, topicOf } from "./canvas-select.js";
 import { isDrawn, stage, view, world } from "./canvas-view.js";
 import { cablesOf } from "./canvas-wires.js";
 import { say } from "./say.js";
@@ -10,36 +13,80 @@ const GRID_PX = 12;
 const START_PX = 4; // a press that moves less is a click
 const NUDGE_MS = 400; // steps by keys are saved together
 
+const overlay = document.getElementById("overlay");
+const followers = [];
+
 const snap = (value) => Math.round(value / GRID_PX) * GRID_PX;
-const topicOf = (node) => node.id.replace("node-", "");
-const nameOf = (node) => node.querySelector(".node__open").getAttribute("aria-label");
+const named = (nodes) => (nodes.length === 1 ? nameOf(nodes[0]) : `${nodes.length} cards`);
+const plural = (nodes) => (nodes.length === 1 ? "was" : "were");
+
+/** Calls back while cards are moved and when they have been. */
+export const followCards = (callback) => followers.push(callback);
+const moved = () => followers.forEach((callback) => callback());
 
 /** Why nothing may be moved here, or nothing. */
-function whyFixed() {
+export function whyFixed() {
   return document.getElementById("why-fixed")?.textContent.trim() ?? "";
 }
 
-async function save(node, x, y) {
-  const [formerX, formerY] = [node.dataset.x, node.dataset.y];
-  node.dataset.x = x; // placed at once; the answer may take a moment
-  node.dataset.y = y;
-  const back = (sentence) => {
-    node.dataset.x = formerX;
-    node.dataset.y = formerY;
-    cablesOf(topicOf(node))(0, 0);
-    say(sentence, "bad");
-  };
-  try {
-    const answer = await fetch(node.dataset.move, {
-      method: "POST",
-      headers: JSON.parse(document.body.getAttribute("hx-headers:inherited")),
-      body: new URLSearchParams({ x, y }),
+/** The card with all others, if it is one of several that are selected. */
+function together(node) {
+  const all = selection();
+  return all.includes(node) ? all : [node];
+}
+
+/** Cards that are moved together: each keeps its place in relation to the first. */
+function lift(nodes) {
+  const held = nodes.map((node) => ({ node, box: boxOf(node) }));
+  for (const { node } of held) {
+    node.dataset.uiDragging = "";
+    node.setAttribute("hx-morph-skip", ""); // what others do meanwhile must not pull it away
+  }
+  return { held, nodes, cables: cablesOf(nodes.map(topicOf)) };
+}
+
+function carry({ held, cables }, dx, dy) {
+  for (const { node, box } of held) put(node, box.x + dx, box.y + dy);
+  cables(dx, dy);
+  moved();
+}
+
+function putDown({ held, cables, nodes }, dx, dy) {
+  for (const { node } of held) {
+    delete node.dataset.uiDragging;
+    node.removeAttribute("hx-morph-skip");
+  }
+  if (!dx && !dy) {
+    for (const { node } of held) place(node);
+    cables(0, 0);
+    moved();
+    return;
+  }
+  cables(dx, dy);
+  save(nodes, held.map(({ box }) => [snap(box.x + dx), snap(box.y + dy)]));
+}
+
+async function save(nodes, places) {
+  const former = nodes.map(({ dataset }) => [dataset.x, dataset.y]);
+  const stand = (at) => {
+    nodes.forEach(({ dataset }, number) => {
+      [dataset.x, dataset.y] = at[number];
     });
-    if (answer.redirected) back("You are signed out. Sign in again; nothing was moved.");
-    else if (answer.ok) say(`${nameOf(node)} moved.`);
-    else back(answer.status < 500 ? await answer.text() : `${nameOf(node)} was not moved. Try again.`);
-  } catch {
-    back(`${nameOf(node)} was not moved: the server does not answer. Try again.`);
+    moved();
+  };
+  stand(places); // at once; the answer may take a moment
+  const fields =
+    nodes.length === 1
+      ? { x: places[0][0], y: places[0][1] }
+      : nodes.map((node, number) => ["place", `${topicOf(node)}:${places[number].join(":")}`]);
+  const url = nodes.length === 1 ? nodes[0].dataset.move : overlay.dataset.move;
+  const { ok, said } = await post(url, fields, `${named(nodes)} ${plural(nodes)} not moved.`);
+  if (ok) {
+    say(`${named(nodes)} moved.`);
+  } else {
+    stand(former);
+    cablesOf(nodes.map(topicOf))(0, 0);
+    say(said, "bad");
   }
   // The socket says the same to everyone; without it the cables would stay stretched.
   const live = document.documentElement.dataset.uiConnection === "live";
@@ -48,12 +95,12 @@ async function save(node, x, y) {
 
 // ── By hand ──────────────────────────────────────────────────────────────────
 
-let held = null; // {node, pointer, from, box, cables, dragging}
+let held = null; // {node, pointer, from, lifted, by}
 
 function onDown(event) {
   const node = event.target.closest("[data-node]");
-  if (!isDrawn() || !node || event.button !== 0 || pans(event) || held) return;
-  held = { node, pointer: event.pointerId, from: { x: event.clientX, y: event.clientY }, box: boxOf(node) };
+  if (!isDrawn() || !node || event.button !== 0 || pans(event) || held || event.target.closest(".rename")) return;
+  held = { node, pointer: event.pointerId, from: { x: event.clientX, y: event.clientY }, by: [0, 0] };
 }
 
 function begin() {
@@ -65,10 +112,7 @@ function begin() {
     stage.addEventListener("pointerup", swallowOne, { once: true });
     return false;
   }
-  held.cables = cablesOf(topicOf(node));
-  held.dragging = true;
-  node.dataset.uiDragging = "";
-  node.setAttribute("hx-morph-skip", ""); // what others do meanwhile must not pull it away
+  held.lifted = lift(together(node));
   node.setPointerCapture(pointer);
   return true;
 }
@@ -77,28 +121,22 @@ function onMove(event) {
   if (event.pointerId !== held?.pointer) return;
   const dx = (event.clientX - held.from.x) / view.zoom;
   const dy = (event.clientY - held.from.y) / view.zoom;
-  if (!held.dragging && (Math.hypot(dx, dy) * view.zoom < START_PX || !begin())) return;
-  held.to = { x: held.box.x + dx, y: held.box.y + dy };
-  put(held.node, held.to.x, held.to.y);
-  held.cables(dx, dy);
+  if (!held.lifted && (Math.hypot(dx, dy) * view.zoom < START_PX || !begin())) return;
+  held.by = [dx, dy];
+  carry(held.lifted, dx, dy);
 }
 
 function onUp(event) {
   if (event.pointerId !== held?.pointer) return;
-  const { node, dragging, to, box, cables } = held;
+  const { node, lifted, by } = held;
   held = null;
-  if (!dragging) return;
-  delete node.dataset.uiDragging;
-  node.removeAttribute("hx-morph-skip");
+  if (!lifted) return;
   swallowOne();
-  const [x, y] = [snap(to.x), snap(to.y)];
-  if (event.type === "pointercancel" || (x === box.x && y === box.y)) {
-    place(node);
-    cables(0, 0);
-    return;
-  }
-  cables(x - box.x, y - box.y);
-  save(node, x, y);
+  const box = boxOf(node);
+  // The card that was held comes onto the grid, and the others keep their distance from it.
+  const [dx, dy] = [snap(box.x + by[0]) - box.x, snap(box.y + by[1]) - box.y];
+  if (event.type === "pointercancel") putDown(lifted, 0, 0);
+  else putDown(lifted, dx, dy);
 }
 
 function swallow(event) {
@@ -107,42 +145,40 @@ function swallow(event) {
 }
 
 /** The click that ends a drag does not open the card. */
-function swallowOne() {
+export function swallowOne() {
   stage.addEventListener("click", swallow, { capture: true, once: true });
   setTimeout(() => stage.removeEventListener("click", swallow, true));
 }
 
 // ── By keys ──────────────────────────────────────────────────────────────────
 
-let nudged = null; // {node, box, x, y, cables, timer}
+let nudged = null; // {lifted, first, by, timer}
 
 function drop() {
-  const { node, box, x, y } = nudged;
+  const { lifted, by } = nudged;
   nudged = null;
-  delete node.dataset.uiDragging;
-  if (x !== box.x || y !== box.y) save(node, x, y);
+  putDown(lifted, ...by);
 }
 
-/** Moves a card by so many steps of the grid; saved when the keys rest. */
+/** Moves a card, and those selected with it, by so many steps of the grid; saved when the keys rest. */
 export function nudge(node, stepsX, stepsY) {
   const reason = whyFixed();
   if (reason) {
     say(reason, "bad");
     return;
   }
-  if (nudged && nudged.node !== node) {
+  const nodes = together(node);
+  if (nudged && String(nudged.lifted.nodes.map(topicOf)) !== String(nodes.map(topicOf))) {
     clearTimeout(nudged.timer);
     drop();
   }
-  if (!nudged) {
-    const box = boxOf(node);
-    nudged = { node, box, x: box.x, y: box.y, cables: cablesOf(topicOf(node)) };
-    node.dataset.uiDragging = "";
-  }
-  nudged.x = snap(nudged.x) + stepsX * GRID_PX;
-  nudged.y = snap(nudged.y) + stepsY * GRID_PX;
-  put(node, nudged.x, nudged.y);
-  nudged.cables(nudged.x - nudged.box.x, nudged.y - nudged.box.y);
+  nudged ??= { lifted: lift(nodes), by: [0, 0] };
+  const box = boxOf(node);
+  nudged.by = [
+    snap(box.x + nudged.by[0]) + stepsX * GRID_PX - box.x,
+    snap(box.y + nudged.by[1]) + stepsY * GRID_PX - box.y,
+  ];
+  carry(nudged.lifted, ...nudged.by);
   clearTimeout(nudged.timer);
   nudged.timer = setTimeout(drop, NUDGE_MS);
 }

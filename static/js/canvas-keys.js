@@ -2,18 +2,15 @@
 
 import { boxOf } from "./canvas-place.js";
 import { nudge } from "./canvas-drag.js";
-import { selected } from "./canvas-select.js";
+import { choose, clear, linkOf, nodes, selected, toggle } from "./canvas-select.js";
 import { fit, isDrawn, panBy, reveal, stage, world, zoomIn, zoomOut } from "./canvas-view.js";
-import { singleKey } from "./shortcuts.js";
+import { singleKey, typing } from "./shortcuts.js";
 
 const PAN_PX = 96;
 const ASIDE = 2.5; // a card off the direction counts as that much farther
 const BAYS_PER_ROW = 6;
 
 const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-
-const linkOf = (node) => node?.querySelector(".node__open");
-const nodes = () => [...world.querySelectorAll("[data-node]")];
 
 // ── From card to card ────────────────────────────────────────────────────────
 
@@ -52,6 +49,10 @@ function onNode(event, node) {
     linkOf(neighbour(node, direction))?.focus();
     return true;
   }
+  if (event.key === " " && !event.shiftKey) {
+    toggle(node);
+    return true;
+  }
   // A second Enter: the panel is open already.
   if (event.key === "Enter" && node === selected()) {
     const bay = node.querySelector(".bay");
@@ -72,6 +73,21 @@ function onBay(event, bay) {
   const bays = [...node.querySelectorAll(".bay")];
   bays[bays.indexOf(bay) + direction[0] + direction[1] * BAYS_PER_ROW]?.focus();
   return true;
+}
+
+/** Whether the keys of the canvas are meant: nothing is typed, and no dialog or menu is open. */
+function free(event) {
+  if (event.defaultPrevented || event.isComposing || typing(event.target)) return false;
+  return !document.querySelector("dialog[open], [popover]:popover-open:not(.tip)");
+}
+
+function onAnyKey(event) {
+  if (!free(event) || event.target.closest(".panel")) return;
+  if (event.key === "Escape" && clear()) event.preventDefault(); // the next one closes the panel
+  if (event.key.toLowerCase() === "a" && (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey) {
+    event.preventDefault();
+    choose(nodes());
+  }
 }
 
 function onKey(event) {
@@ -101,6 +117,7 @@ function otherSide() {
 
 if (world) {
   stage.addEventListener("keydown", onKey);
+  document.addEventListener("keydown", onAnyKey);
   document.addEventListener("keydown", (event) => {
     if (event.key !== "F6" || event.ctrlKey || document.querySelector("dialog[open]")) return;
     event.preventDefault();

@@ -1,5 +1,6 @@
 // Mouse, pen, fingers and wheel on the ground of the canvas: pan and zoom.
 
+import { beginFrame, frames } from "./canvas-frame.js";
 import { isDrawn, panBy, stage, view, world, zoomTo } from "./canvas-view.js";
 
 const WHEEL_SPEED = 0.0015; // a notch of 100 px is about a seventh
@@ -10,7 +11,7 @@ const LINE_PX = 40;
 const CLICK_PX = 4;
 
 const PRESSABLE = "button, input, textarea, select, summary, a, [role=menuitem]";
-const OTHERS = ".panel, .tools, .minimap, .menu, dialog";
+const OTHERS = ".panel, .tools, .minimap, .menu, .overlay, .rename, dialog";
 
 // ── Wheel ────────────────────────────────────────────────────────────────────
 
@@ -44,7 +45,8 @@ let moved = 0;
 export function pans(event) {
   if (event.button === 1 || spaceHeld) return true;
   const node = event.target.closest("[data-node]");
-  return !node || (event.pointerType === "touch" && !("uiSelected" in node.dataset));
+  if (!node) return true;
+  return event.pointerType === "touch" && !("uiSelected" in node.dataset) && !("uiChosen" in node.dataset);
 }
 
 const distance = ([a, b]) => Math.hypot(a.x - b.x, a.y - b.y);
@@ -54,6 +56,10 @@ const middle = (all) => ({ x: mean(all.map((one) => one.x)), y: mean(all.map((on
 function onDown(event) {
   if (!isDrawn() || event.target.closest(OTHERS) || event.button > 1) return;
   if (!fingers.size && !pans(event)) return;
+  if (!fingers.size && !spaceHeld && frames(event) && !event.target.closest("[data-node]")) {
+    beginFrame(event);
+    return;
+  }
   if (event.button === 1) event.preventDefault(); // no automatic scrolling
   fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
   if (fingers.size === 1) moved = 0;

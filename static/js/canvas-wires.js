@@ -3,7 +3,6 @@
 const CORNER_R = 10;
 
 const wiring = () => document.getElementById("wiring");
-const same = (a, b) => a[0] === b[0] && a[1] === b[1];
 
 /** An SVG path through the points, with rounded corners: the same as poly() in editor/canvas/shapes.py. */
 export function poly(points, radius = CORNER_R) {
@@ -38,20 +37,39 @@ export function stretch(points, dx, dy) {
 
 const parse = (text) => text.split(" ").map((pair) => pair.split(",").map(Number));
 
-/** Answers a function (dx, dy) that shows the cables of a card as if the card stood that far from its place. */
-export function cablesOf(topic) {
-  const edges = [...(wiring()?.querySelectorAll(`[data-of~="${topic}"]`) ?? [])].map((edge) => {
+/** Answers a function (dx, dy) that shows the cables of these cards as if they stood that far from their places. */
+export function cablesOf(topics) {
+  const held = new Set(topics);
+  const found = topics.length
+    ? wiring()?.querySelectorAll(topics.map((topic) => `[data-of~="${topic}"]`).join()) ?? []
+    : [];
+  const edges = [...found].map((edge) => {
     const points = parse(edge.dataset.points);
-    const first = edge.dataset.of.split(" ")[0] === topic;
-    return { edge, first, points: first ? points : points.toReversed(), rail: first && "rail" in edge.dataset };
+    const ends = edge.dataset.of.split(" ");
+    const whole = ends.length > 1 && ends.every((end) => held.has(end)); // both ends move: nothing is stretched
+    const first = held.has(ends[0]);
+    return {
+      edge,
+      first,
+      whole,
+      points: first ? points : points.toReversed(),
+      rail: first && !whole && "rail" in edge.dataset,
+    };
   });
-  const joints = [...(wiring()?.querySelectorAll("[data-at]") ?? [])].filter((joint) => {
-    const at = joint.dataset.at.split(",").map(Number);
-    return edges.some(({ points, rail }) => !rail && same(points[0], at));
-  });
+  const tips = new Set(
+    edges.flatMap(({ points, rail, whole }) => [
+      ...(rail ? [] : [String(points[0])]),
+      ...(whole ? [String(points.at(-1))] : []),
+    ]),
+  );
+  const joints = [...(wiring()?.querySelectorAll("[data-at]") ?? [])].filter((joint) => tips.has(joint.dataset.at));
   return (dx, dy) => {
-    for (const { edge, first, points, rail } of edges) {
+    for (const { edge, first, whole, points, rail } of edges) {
       edge.dataset.uiHeld = "";
+      if (whole) {
+        edge.setAttribute("d", poly(points.map(([x, y]) => [x + dx, y + dy])));
+        continue;
+      }
       const line = stretch(points, rail ? 0 : dx, dy); // what leaves a rail keeps its place along the rail
       edge.setAttribute("d", poly(first ? line : line.toReversed()));
     }

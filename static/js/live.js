@@ -71,6 +71,20 @@ function hear(message) {
   else lookAt(message.topics ?? []);
 }
 
+// ── What is said ─────────────────────────────────────────────────────────────
+
+let looksAt = "";
+
+function tell() {
+  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ looks_at: looksAt }));
+}
+
+function look(event) {
+  if (event.detail === looksAt) return;
+  looksAt = event.detail;
+  tell();
+}
+
 // ── The socket ───────────────────────────────────────────────────────────────
 
 function address() {
@@ -95,6 +109,7 @@ function connect() {
   drop();
   const own = new WebSocket(address());
   socket = own;
+  own.addEventListener("open", () => own === socket && tell());
   own.addEventListener("message", (event) => own === socket && hear(JSON.parse(event.data)));
   own.addEventListener("close", () => own === socket && lose());
   wait(); // an attempt can hang as well
@@ -189,6 +204,7 @@ function holdRequest(event) {
 // ── Beginning ────────────────────────────────────────────────────────────────
 
 if (infrastructure) {
+  document.addEventListener("looks-at", look);
   document.addEventListener("submit", holdSubmit, true);
   document.addEventListener("htmx:config:request", holdRequest, true);
   document.addEventListener("htmx:after:settle", () => show(state)); // what was swapped in knows nothing of it

@@ -10,7 +10,7 @@ let prefix = "";
 let forget;
 
 const FIELDS = "input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]";
-const typing = (element) => element.matches?.(FIELDS);
+export const typing = (element) => element.matches?.(FIELDS);
 
 /** Calls back when the key is pressed; "g a" is G, then A; "T" is Shift and T. */
 export const singleKey = (key, act) => acts.set(key, act);
