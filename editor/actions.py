@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from typing import TypeVar
 from uuid import UUID, uuid5
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from editor import canvas
@@ -43,13 +45,10 @@ from editor.rules import (
 PLACE_LIMIT_PX = 100_000
 """Cards stay within this distance of the origin: enough for any drawing, and safe for every column and renderer."""
 
+C = TypeVar("C", Network, InstanceArray, DriveArray)
+
 MOVED_TOGETHER = 8
 """When more cards than this are moved, the whole canvas is drawn again: cheaper than each card by itself."""
-_PLACED: dict[str, type[Network | InstanceArray | DriveArray]] = {
-    "network": Network,
-    "instance-array": InstanceArray,
-    "drive-array": DriveArray,
-}
 
 _VERBS = {
     PowerCommand.SOFT_SHUTDOWN: "asked for a soft shutdown of",
@@ -272,14 +271,11 @@ def move_many(infrastructure: Infrastructure, places: Mapping[str, tuple[int, in
     """
     with transaction.atomic():
         demand_operator(by, infrastructure.pk)
-        moved: list[str] = []
-        for kind, model in _PLACED.items():
-            ids = [int(topic.removeprefix(f"{kind}-")) for topic in places if topic.startswith(f"{kind}-")]
-            rows = list(model.objects.filter(infrastructure=infrastructure, pk__in=ids)) if ids else []
-            for row in rows:
-                row.x, row.y = (max(-PLACE_LIMIT_PX, min(PLACE_LIMIT_PX, value)) for value in places[row.topic])
-            model.objects.bulk_update(rows, ["x", "y"], batch_size=200)
-            moved += [row.topic for row in rows]
+        moved = [
+            *_put(Network.objects.filter(infrastructure=infrastructure), "network", places),
+            *_put(InstanceArray.objects.filter(infrastructure=infrastructure), "instance-array", places),
+            *_put(DriveArray.objects.filter(infrastructure=infrastructure), "drive-array", places),
+        ]
         if not moved:
             return
         many = len(moved) > MOVED_TOGETHER
@@ -291,6 +287,18 @@ def move_many(infrastructure: Infrastructure, places: Mapping[str, tuple[int, in
             result=Result.SILENT,
             topics=[f"nodes-{infrastructure.pk}"] if many else [*moved, f"wiring-{infrastructure.pk}"],
         )
+
+
+def _put(cards: QuerySet[C], kind: str, places: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Puts the cards of one kind at their places, and answers the topics of those that are there."""
+    ids = {
+        int(topic.removeprefix(f"{kind}-")): place for topic, place in places.items() if topic.startswith(f"{kind}-")
+    }
+    rows = list(cards.filter(pk__in=ids)) if ids else []
+    for row in rows:
+        row.x, row.y = (max(-PLACE_LIMIT_PX, min(PLACE_LIMIT_PX, value)) for value in ids[row.pk])
+    cards.bulk_update(rows, ["x", "y"], batch_size=200)
+    return [f"{kind}-{row.pk}" for row in rows]
 
 
 def tidy_up(infrastructure: Infrastructure, *, by: User) -> None:

@@ -11,6 +11,7 @@ from editor.views import (
     activity,
     canvas,
     configure,
+    connect,
     deploy,
     design,
     draft,
@@ -19,6 +20,7 @@ from editor.views import (
     infrastructures,
     instance_arrays,
     networks,
+    rename,
 )
 
 urlpatterns = [
@@ -33,6 +35,8 @@ urlpatterns = [
     path("infrastructures/<int:pk>/status/", canvas.status, name="infrastructure_status"),
     path("infrastructures/<int:pk>/presence/", canvas.presence, name="infrastructure_presence"),
     path("infrastructures/<int:pk>/move/", canvas.move_many, name="infrastructure_move"),
+    path("infrastructures/<int:pk>/targets/", connect.targets, name="infrastructure_targets"),
+    path("infrastructures/<int:pk>/connect/", connect.dialog, name="infrastructure_connect"),
     path("infrastructures/<int:pk>/tidy/", canvas.tidy, name="infrastructure_tidy"),
     path("infrastructures/<int:pk>/activity/", activity.of_infrastructure, name="infrastructure_activity"),
     path("infrastructures/<int:pk>/draft/", draft.fragment, name="infrastructure_draft"),
@@ -58,6 +62,8 @@ urlpatterns = [
     path("instance-arrays/<int:pk>/delete/", design.delete_instance_array, name="instance_array_delete"),
     path("instance-arrays/<int:pk>/discard/", design.discard_instance_array, name="instance_array_discard"),
     path("instance-arrays/<int:pk>/card/", canvas.instance_array_card, name="instance_array_card"),
+    path("instance-arrays/<int:pk>/rename/", rename.instance_array, name="instance_array_rename"),
+    path("instance-arrays/<int:pk>/connect/", connect.connect, name="instance_array_connect"),
     path("instance-arrays/<int:pk>/move/", canvas.move_instance_array, name="instance_array_move"),
     # /drive-arrays/
     path("drive-arrays/<int:pk>/", drive_arrays.overview, name="drive_array"),
@@ -67,6 +73,8 @@ urlpatterns = [
     path("drive-arrays/<int:pk>/delete/", design.delete_drive_array, name="drive_array_delete"),
     path("drive-arrays/<int:pk>/discard/", design.discard_drive_array, name="drive_array_discard"),
     path("drive-arrays/<int:pk>/card/", canvas.drive_array_card, name="drive_array_card"),
+    path("drive-arrays/<int:pk>/rename/", rename.drive_array, name="drive_array_rename"),
+    path("drive-arrays/<int:pk>/attach/", connect.attach, name="drive_array_attach"),
     path("drive-arrays/<int:pk>/move/", canvas.move_drive_array, name="drive_array_move"),
     # /drives/
     path("drives/<int:pk>/", drives.overview, name="drive"),
@@ -77,6 +85,7 @@ urlpatterns = [
     path("networks/<int:pk>/delete/", design.delete_network, name="network_delete"),
     path("networks/<int:pk>/discard/", design.discard_network, name="network_discard"),
     path("networks/<int:pk>/card/", canvas.network_card, name="network_card"),
+    path("networks/<int:pk>/rename/", rename.network, name="network_rename"),
     path("networks/<int:pk>/move/", canvas.move_network, name="network_move"),
     path("", include("snapshots.urls")),
     path("admin/", admin.site.urls),

@@ -339,14 +339,53 @@ def test_what_is_no_place_moves_nothing(browser: Client, world: World, place: di
     assert (world.web.x, world.web.y) == (0, 0)
 
 
+def test_several_cards_are_moved_together(browser: Client, world: World) -> None:
+    elsewhere = factories.make_instance_array(factories.make_infrastructure(world.stranger, "theirs"))
+    places = [f"{world.web.topic}:25:-13", f"{world.array.topic}:100.5:0", "network-999:1:1", f"{elsewhere.topic}:9:9"]
+
+    response = browser.post(reverse("infrastructure_move", args=[world.infrastructure.pk]), {"place": places})
+
+    for row in (world.web, world.array, elsewhere):
+        row.refresh_from_db()
+    assert response.status_code == 204
+    assert [(row.x, row.y) for row in (world.web, world.array, elsewhere)] == [(24, -12), (96, 0), (0, 0)]
+    event = Event.objects.get()
+    assert event.topic_list == [world.web.topic, world.array.topic, f"wiring-{world.infrastructure.pk}"]
+
+
+def test_many_cards_that_are_moved_are_told_as_one_canvas(browser: Client, world: World) -> None:
+    many = make_many(world.owner, 12)
+    places = [f"{one.topic}:12:12" for one in many.instance_arrays.all()]
+    places += [f"{one.topic}:12:12" for one in many.drive_arrays.all()]
+
+    with CaptureQueriesContext(connection) as queries:
+        browser.post(reverse("infrastructure_move", args=[many.pk]), {"place": places})
+
+    assert Event.objects.get().topic_list == [f"nodes-{many.pk}"]
+    assert len(queries) <= 18
+
+
+@pytest.mark.parametrize("place", ["", "web:1:1", "drive-array-1:1", "drive-array-1:a:1", "drive-array-1:nan:1"])
+def test_one_place_that_is_none_moves_no_card(browser: Client, world: World, place: str) -> None:
+    address = reverse("infrastructure_move", args=[world.infrastructure.pk])
+
+    response = browser.post(address, {"place": [f"{world.web.topic}:12:12", place]})
+
+    world.web.refresh_from_db()
+    assert response.status_code == 400
+    assert (world.web.x, world.web.y) == (0, 0)
+
+
 def test_a_viewer_moves_nothing(client: Client, world: World) -> None:
     signed_in(client, world.viewer)
 
     moved = client.post(reverse("instance_array_move", args=[world.web.pk]), {"x": "12", "y": "12"})
     tidied = client.post(reverse("infrastructure_tidy", args=[world.infrastructure.pk]))
+    places = {"place": f"{world.web.topic}:12:12"}
+    together = client.post(reverse("infrastructure_move", args=[world.infrastructure.pk]), places)
 
     world.web.refresh_from_db()
-    assert (moved.status_code, tidied.status_code) == (409, 409)
+    assert (moved.status_code, tidied.status_code, together.status_code) == (409, 409, 409)
     assert moved.content.decode().startswith("You can look but not change anything here.")
     assert (world.web.x, world.web.y) == (0, 0)
 
@@ -362,7 +401,7 @@ def test_tidy_up_puts_drives_below_their_servers(browser: Client, world: World) 
     assert 'data-y="424"' in card(html.content.decode(), world.array.topic)
 
 
-@pytest.mark.parametrize("name", ["instance_array_move", "infrastructure_tidy"])
+@pytest.mark.parametrize("name", ["instance_array_move", "infrastructure_move", "infrastructure_tidy"])
 def test_looking_moves_nothing(browser: Client, world: World, name: str) -> None:
     assert browser.get(reverse(name, args=[1])).status_code == 405
 
