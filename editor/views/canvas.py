@@ -124,7 +124,10 @@ def move_network(request: Request, pk: int) -> HttpResponse:
 
 @require_POST
 def move_many(request: Request, pk: int) -> HttpResponse:
-    """Saves the places of several cards at once, each as place=drive-array-3:120:-48. Answers as for a single one."""
+    """Saves the places of several cards at once, each as place=drive-array-3:120:-48. Answers as for a single one.
+
+    They keep their distances, and are not put onto the grid one by one.
+    """
     infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
     try:
         places = dict(map(_place, request.POST.getlist("place")[:MAX_PLACES]))
@@ -142,7 +145,7 @@ def _place(text: str) -> tuple[str, tuple[int, int]]:
     topic, x, y = text.split(":")
     if not TOPIC.fullmatch(topic):
         raise ValueError(topic)
-    return topic, (canvas.snap(float(x)), canvas.snap(float(y)))
+    return topic, (round(float(x)), round(float(y)))
 
 
 def _move(request: Request, product: InstanceArray | DriveArray | Network) -> HttpResponse:

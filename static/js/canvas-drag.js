@@ -63,7 +63,7 @@ function putDown({ held, cables, nodes }, dx, dy) {
     return;
   }
   cables(dx, dy);
-  save(nodes, held.map(({ box }) => [snap(box.x + dx), snap(box.y + dy)]));
+  save(nodes, held.map(({ box }) => [box.x + dx, box.y + dy]));
 }
 
 async function save(nodes, places) {

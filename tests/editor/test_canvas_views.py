@@ -348,7 +348,7 @@ def test_several_cards_are_moved_together(browser: Client, world: World) -> None
     for row in (world.web, world.array, elsewhere):
         row.refresh_from_db()
     assert response.status_code == 204
-    assert [(row.x, row.y) for row in (world.web, world.array, elsewhere)] == [(24, -12), (96, 0), (0, 0)]
+    assert [(row.x, row.y) for row in (world.web, world.array, elsewhere)] == [(25, -13), (100, 0), (0, 0)]
     event = Event.objects.get()
     assert event.topic_list == [world.web.topic, world.array.topic, f"wiring-{world.infrastructure.pk}"]
 
