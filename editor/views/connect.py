@@ -5,6 +5,7 @@ Dragging from port to port, the dialog "Connect to…" and the forms of panels a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,8 +25,8 @@ from editor.design_rules import (
 )
 from editor.models import INTERFACES, DriveArray, Infrastructure, InstanceArray, Network, NetworkKind
 from editor.rules import Refused, why_not_operate
-from editor.views.page import Request, render_fragment, visible
-from editor.views.said import done, refused
+from editor.views.dialogs import done, refuse, said, wants_text
+from editor.views.page import Request, is_partial, render_fragment, visible
 
 SHOWN = 200
 """So many are listed in the dialog; beyond, the canvas is the better place to look for them."""
@@ -50,7 +51,7 @@ class Join:
 def targets(request: Request, pk: int) -> JsonResponse:
     """What a cable from ?from=drive-array-3 may end at: {topic: {"why"}} or {topic: {"why": "", "url", "field", …}}."""
     infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
-    _, joins, _ = _joins(request, infrastructure)
+    _, joins, _ = _joins(request, infrastructure, request.GET.get("from", ""))
     return JsonResponse(
         {
             join.topic: {"why": join.why}
@@ -64,11 +65,12 @@ def targets(request: Request, pk: int) -> JsonResponse:
 @require_safe
 def dialog(request: Request, pk: int) -> HttpResponse:
     """ "Connect to…": all other cards as buttons, and what is joined already, to take it apart."""
-    return _dialog(request, visible(request, Infrastructure.objects.all(), pk, path=""))
+    start = request.GET.get("from", "")
+    return _dialog(request, visible(request, Infrastructure.objects.all(), pk, path=""), start=start)
 
 
-def _dialog(request: Request, infrastructure: Infrastructure, *, reason: str = "") -> HttpResponse:
-    one, joins, joined = _joins(request, infrastructure)
+def _dialog(request: Request, infrastructure: Infrastructure, *, start: str = "", reason: str = "") -> HttpResponse:
+    one, joins, joined = _joins(request, infrastructure, start)
     possible = [join for join in joins if not join.why]
     impossible = [join for join in joins if join.why]
     context = {
@@ -90,10 +92,10 @@ def _dialog(request: Request, infrastructure: Infrastructure, *, reason: str = "
     )
 
 
-def _joins(request: Request, infrastructure: Infrastructure) -> tuple[AnyProduct, list[Join], list[Join]]:
+def _joins(request: Request, infrastructure: Infrastructure, start: str) -> tuple[AnyProduct, list[Join], list[Join]]:
     """Answers the card that is asked about, its joins with all others, and those that are made. Eight queries."""
     rows = by_topic(products(infrastructure))
-    one = rows.get(request.GET.get("from") or request.POST.get("from", ""))
+    one = rows.get(start)
     if one is None:
         raise Http404("No such card, or not yours to see.")
     for row in rows.values():
@@ -222,7 +224,7 @@ def attach(request: Request, pk: int) -> HttpResponse:
     except Refused as refusal:
         return _no(request, drives, str(refusal))
     sentence = f"{drives.label} is attached to {owner.label}." if owner else f"{drives.label} is detached."
-    return done(request, f"{sentence} It waits for Deploy.", then=drives.get_absolute_url())
+    return _yes(request, drives, f"{sentence} It waits for Deploy.")
 
 
 @require_POST
@@ -249,14 +251,24 @@ def connect(request: Request, pk: int) -> HttpResponse:
         return _no(request, array, str(refusal))
     where = f"connected to {network.label}" if network else "disconnected"
     sentence = f"{_interface(index)} of {array.label} is {where}. It waits for Deploy."
-    return done(request, sentence, then=array.get_absolute_url())
+    return _yes(request, array, sentence)
+
+
+def _yes(request: Request, product: InstanceArray | DriveArray, sentence: str) -> HttpResponse:
+    if wants_text(request):
+        return said(sentence)
+    response = done(request, product.get_absolute_url())
+    if response.status_code == 204:
+        response["HX-Trigger"] = json.dumps({"close-dialog": "", "said": {"sentence": sentence}})
+    return response
 
 
 def _no(request: Request, product: InstanceArray | DriveArray, sentence: str) -> HttpResponse:
-    """Says why not: in the dialog that it came from, or as a sentence alone."""
-    if request.headers.get("HX-Request") and request.POST.get("from"):
-        return _dialog(request, product.infrastructure, reason=sentence)
-    return refused(request, sentence)
+    """Says why not; to a form, in the dialog that says what is possible instead."""
+    if wants_text(request) or not is_partial(request):
+        return refuse(request, sentence, back=product.get_absolute_url())
+    start = request.POST.get("from") or product.topic
+    return _dialog(request, product.infrastructure, start=start, reason=sentence)
 
 
 def _number(text: str) -> int | None:

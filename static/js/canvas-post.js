@@ -18,7 +18,7 @@ export async function post(url, fields, failed) {
     if (answer.redirected) return { ok: false, said: `You are signed out. Sign in again. ${failed}`, topics: [] };
     const plain = (answer.headers.get("content-type") ?? "").startsWith("text/plain");
     const said = plain ? (await answer.text()).trim() : "";
-    const topics = (answer.headers.get("x-topics") ?? "").split(" ").filter(Boolean);
+    const topics = (answer.headers.get("x-topics") ?? "").split(/[ ,]+/).filter(Boolean);
     return { ok: answer.ok, said: said || (answer.ok ? "" : `${failed} Try again.`), topics };
   } catch {
     return { ok: false, said: `The editor does not answer. ${failed} Try again when the page says Live.`, topics: [] };
