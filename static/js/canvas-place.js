@@ -31,7 +31,6 @@ function placeIn(element) {
 
 if (world) {
   placeIn(world);
-  world.dataset.uiPlaced = "";
   new MutationObserver((changes) => {
     for (const change of changes) {
       if (change.type === "attributes") placeIn(change.target);

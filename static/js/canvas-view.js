@@ -177,6 +177,8 @@ if (world) {
   cancelAnimationFrame(frame);
   draw(); // now, not in the next frame: nothing may jump
   settle();
+  // Only now: the styles of thousands of cards are worked out once, with all that was set.
+  world.dataset.uiPlaced = "";
   const acts = { "zoom-in": zoomIn, "zoom-out": zoomOut, fit: () => fit() };
   for (const [name, act] of Object.entries(acts)) {
     document.querySelector(`[data-shortcut="${name}"]`)?.addEventListener("click", act);
