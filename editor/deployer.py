@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Count
 from django.utils import timezone
 
-from editor import builder
+from editor import build
 from editor.deploys import record, release
 from editor.models import Deploy, DeployItem, DeployState, DeployStep, ItemState, Result, Server
 from editor.outcome import how_it_went
@@ -78,7 +78,7 @@ def _key(item: DeployItem) -> str:
 def _run(pk: int) -> Callable[[Callable[[], bool]], timedelta | None]:
     def run(should_stop: Callable[[], bool]) -> timedelta | None:
         del should_stop  # each verb is short, and half of one is nothing
-        return builder.run(pk)
+        return build.run(pk)
 
     return run
 

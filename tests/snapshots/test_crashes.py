@@ -9,65 +9,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from itertools import count
-from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
-from editor.storage.base import StorageDriver
 from editor.storage.simulated import SimulatedStorage
 from editor.volumes import driver_of
 from snapshots import actions
+from tests.killing import Executioner, Killed
 from tests.snapshots.conftest import World
 
 VERBS = ("snapshot", "revert", "reclaim", "written_since")
-
-
-class Killed(BaseException):
-    """As SIGKILL: no handler of errors sees it."""
-
-
-class Executioner:
-    """Kills at the n-th effect, counted from 1; counts only, without an n."""
-
-    def __init__(self, at: int = 0) -> None:
-        self.at = at
-        self.effects = 0
-
-    def effect(self) -> None:
-        self.effects += 1
-        if self.effects == self.at:
-            raise Killed
-
-    def on_statement(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-        if sql.startswith(("INSERT", "UPDATE", "DELETE")):
-            self.effect()
-        return execute(sql, params, many, context)
-
-    def watch_database(self) -> AbstractContextManager[None]:
-        return connection.execute_wrapper(self.on_statement)
-
-    def watch_storage(self, driver: StorageDriver, patch: pytest.MonkeyPatch) -> None:
-        for verb in VERBS:
-            patch.setattr(driver, verb, self.watched(getattr(driver, verb)))
-
-    def watched(self, verb: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self.effect()
-            answer = verb(*args, **kwargs)
-            self.effect()
-            return answer
-
-        return call
 
 
 def killed_at(effect: int, world: World) -> bool:
     """Lets the worker work until its n-th effect; answers whether it came that far."""
     executioner = Executioner(effect)
     with pytest.MonkeyPatch.context() as patch, executioner.watch_database():
-        executioner.watch_storage(driver_of(world.drive.pool), patch)
+        executioner.watch(driver_of(world.drive.pool), VERBS, patch)
         try:
             world.work()
         except Killed:

@@ -1,0 +1,131 @@
+"""The worker is killed at each effect of a deploy in turn; the next one goes on, and it ends the same.
+
+An effect is a verb of the storage engine or of a BMC (killed before it, and after it did its work but before it
+answered), or a transaction (half of one is nothing, so it is killed before each).
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import connection, transaction
+
+from editor.models import Deploy, DeployState, Drive, DriveArray, Event, InstanceArray, Server
+from editor.power.simulated import SimulatedPower
+from tests import factories
+from tests.clock import Clock, clock  # noqa: F401 - a fixture
+from tests.editor.deploying import World, make_world
+from tests.killing import Executioner, Killed
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def world(clock: Clock) -> World:  # noqa: F811
+    """Draws one of everything: an array with a drive is new, one drive grows, one parts, one goes with its server."""
+    world = make_world(clock, count=2)
+    spare = factories.make_drive_array(world.infrastructure, "spare", instance_array=world.web, count=2, made=False)
+    world.settle()
+    factories.make_snapshots(world.data.drives.get(number=2), 1)
+    world.web.numbers = world.data.numbers = [1]
+    world.web.save()
+    world.data.size_mb *= 2
+    world.data.save()
+    spare.instance_array = None
+    spare.save()
+    database = InstanceArray.objects.create(
+        infrastructure=world.infrastructure, label="db", server_type=world.web.server_type
+    )
+    DriveArray.objects.create(infrastructure=world.infrastructure, label="logs", instance_array=database, size_mb=2048)
+    return world
+
+
+@contextmanager
+def undone(world: World) -> Iterator[None]:
+    """Whatever happens inside, database, drives, machines and clock are afterwards as before."""
+    driver = world.driver()
+    drives, now = copy.deepcopy(driver._drives), world.clock.now
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
+    driver._drives, world.clock.now = drives, now
+    shutil.rmtree(settings.DATA_DIR / "machines")  # nobody has switched one before: all are as when first met
+
+
+class PerTransaction(Executioner):
+    """Takes a transaction for one effect, and a statement outside of any for another."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(at)
+        self.depth = len(connection.savepoint_ids)
+
+    def on_statement(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        outside = len(connection.savepoint_ids) == self.depth
+        if sql.startswith("SAVEPOINT") or (outside and sql.startswith(("INSERT", "UPDATE", "DELETE"))):
+            self.effect()
+        return execute(sql, params, many, context)
+
+
+def killed_at(effect: int, world: World, deploy: Deploy) -> bool:
+    """Lets the worker work until its n-th effect; answers whether it came that far."""
+    executioner = PerTransaction(effect)
+    with pytest.MonkeyPatch.context() as patch, executioner.watch_database():
+        executioner.watch(world.driver(), ("create_drive", "grow", "delete_drive"), patch)
+        patch.setattr(SimulatedPower, "send", executioner.watched(SimulatedPower.send))
+        try:
+            world.work(deploy, step=3)
+        except Killed:
+            return True
+    return False
+
+
+def ended(world: World) -> dict[str, Any]:
+    """All that a deploy leaves behind, but for ids and times."""
+    drives = Drive.objects.select_related("drive_array", "instance__instance_array").order_by("pk")
+    return {
+        "drives": [(drive.label, str(drive.instance), drive.size_mb, drive.head_layer, drive.hold) for drive in drives],
+        "stored": {world.driver().size_bytes(pk) for pk in world.driver().drives()},
+        "volumes": world.driver().drives() == {drive.pk for drive in drives},
+        "power": world.power(),
+        "free": Server.objects.filter(instance=None, hold="").count(),
+        "told": [event.verb for event in Event.objects.told().order_by("pk") if "deploy" in event.verb],
+        "real": world.is_real(),
+    }
+
+
+def test_deploy_survives_death_at_any_point(world: World, subtests: pytest.Subtests) -> None:
+    with undone(world):
+        assert world.work(world.start(soft_seconds=0), step=3).state == DeployState.DONE
+        expected = ended(world)
+    assert expected == {
+        "drives": [
+            ("web-data-1", "web-1", 81920, 1, ""),
+            ("spare-1", "None", 40960, 1, ""),
+            ("spare-2", "None", 40960, 1, ""),
+            ("logs-1", "db-1", 2048, 1, ""),
+        ],
+        "stored": {80 * 1024**3, 40 * 1024**3, 2 * 1024**3},
+        "volumes": True,
+        "power": {"web-1": "on", "db-1": "off"},
+        "free": 3,
+        "told": ["began to deploy", "deployed"],
+        "real": True,
+    }
+
+    for effect in count(1):
+        with undone(world), subtests.test(effect=effect):
+            deploy = world.start(soft_seconds=0)
+            came_that_far = killed_at(effect, world, deploy)
+            world.clock.advance(1)
+            assert world.work(deploy, step=3).state == DeployState.DONE
+            assert ended(world) == expected
+        if not came_that_far:
+            break
+    assert effect > 50  # Otherwise the worker was not watched at its work.
