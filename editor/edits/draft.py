@@ -105,7 +105,7 @@ class Draft:
         self, infrastructure: int, *, by: User, or_permission: str = "", key: UUID | None = None, check: bool = True
     ) -> None:
         self.by, self.key = by, key
-        self.infrastructure = Infrastructure.objects.select_for_update(of=("self",)).filter(
+        self.infrastructure = Infrastructure.objects.select_for_update(of=("self",), no_key=True).filter(
             pk=infrastructure
         ).first() or _gone("The infrastructure")
         self.earlier = Event.objects.filter(request_key=key, infrastructure=infrastructure).first() if key else None

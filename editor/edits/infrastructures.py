@@ -25,7 +25,7 @@ def create_infrastructure(label: str, description: str = "", *, by: User, key: U
     """Begins an infrastructure with its WAN and SAN, owned by this person."""
     with transaction.atomic():
         # Locked, so that two requests at once do not both find room in the quota.
-        User.objects.select_for_update().get(pk=by.pk)
+        User.objects.select_for_update(no_key=True).get(pk=by.pk)
         if key and (earlier := Infrastructure.objects.filter(events__request_key=key, events__actor=by).first()):
             return earlier
         demand(why_not_create_infrastructure(by))
@@ -70,7 +70,7 @@ def delete_infrastructure(infrastructure: Infrastructure, *, by: User) -> None:
 
 
 def _locked(infrastructure: Infrastructure, by: User, *, or_permission: str) -> Infrastructure:
-    fresh = Infrastructure.objects.select_for_update(of=("self",)).filter(pk=infrastructure.pk).first()
+    fresh = Infrastructure.objects.select_for_update(of=("self",), no_key=True).filter(pk=infrastructure.pk).first()
     if fresh is None:
         raise Refused(f"{infrastructure.label} is not there any more.")
     if not (by.is_staff and by.has_perm(or_permission)):
