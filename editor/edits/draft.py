@@ -8,12 +8,11 @@ DesignStep keeps both, before and after, for all that it touched, undo and redo 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from copy import deepcopy
 from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.db.models.functions import Lower
 from django.utils import timezone
 
@@ -47,11 +46,8 @@ KINDS: dict[str, type[AnyProduct]] = {
 TOPICS_MAX = 60
 """More products than that are told as one: everybody looks at the whole canvas again."""
 
-_COLUMNS = {
-    Network: ["label"],
-    InstanceArray: ["label", "server_type", "count", "own_numbers"],
-    DriveArray: ["label", "storage_type", "size_mb", "count", "own_numbers", "instance_array", "grows"],
-}
+_COLUMNS = {"numbers": ["count", "own_numbers"]}
+"""What `drawn()` answers under another name than its columns have."""
 
 
 class Stale(Refused):
@@ -117,6 +113,7 @@ class Draft:
         self.before: dict[str, Drawn | None] = {}
         self.after: dict[str, Drawn | None] = {}
         self.places: dict[str, list[int]] = {}
+        self.added: set[str] = set()
         self.revived: set[str] = set()
 
     # ── Reading ──────────────────────────────────────────────────────────────
@@ -133,6 +130,13 @@ class Draft:
             raise Refused(f"{product.label} was deleted{who} meanwhile.")
         return self.take([found])[0]  # type: ignore[no-any-return]
 
+    def look_at(self, products: Iterable[AnyProduct]) -> list[AnyProduct]:
+        """As `look`, at many with few queries."""
+        products = list(products)
+        here = self.infrastructure.pk
+        self.take(row for row in rows_of(one.topic for one in products).values() if row.infrastructure_id == here)
+        return [self.look(product) for product in products]
+
     def take(self, rows: Iterable[Any]) -> list[Any]:
         """Registers rows that were read under the lock; answers those that are registered."""
         taken = []
@@ -147,7 +151,8 @@ class Draft:
     def drawn(self, row: AnyProduct) -> dict[str, Any]:
         """Answers the design of a product that stays, as this edit has made it so far."""
         drawn = self.after[row.topic]
-        return deepcopy(dict(drawn if drawn is not None else row.drawn()))
+        drawn = drawn if drawn is not None else row.drawn()
+        return {field: list(value) if isinstance(value, list) else value for field, value in drawn.items()}
 
     def labels_like(self, label: str, but: AnyProduct | None = None) -> set[str]:
         """Answers the label in small letters when something else has it; one query."""
@@ -190,10 +195,13 @@ class Draft:
         self.after[row.topic] = None
 
     def add(self, row: P, drawn: Drawn | None = None) -> P:
-        """Adds a product to the design. `drawn` may say more of it than its columns do."""
+        """Adds a product to the design, as its columns say, or as `drawn` does."""
         row.infrastructure = self.infrastructure
+        if drawn is not None:
+            put(row, drawn)
         row.changed_at, row.changed_by = timezone.now(), self.by
         row.save(force_insert=True)
+        self.added.add(row.topic)
         self.rows[row.topic] = row
         self.before[row.topic] = None
         self.after[row.topic] = dict(drawn if drawn is not None else row.drawn())
@@ -261,35 +269,53 @@ class Draft:
         if not rows:
             return
         model = type(rows[0])
-        going = [row.pk for row in rows if row.leaves and row.deployed is None]
-        if going:
+        if going := [row.pk for row in rows if row.leaves and row.deployed is None]:
             model.objects.filter(pk__in=going).delete()
         rows = [row for row in rows if row.pk not in going]
         coming = [row for row in rows if row.topic in self.revived]
-        staying = [row for row in rows if row.topic not in self.revived]
+        there = [row for row in rows if row.topic not in self.revived]
         # Two that swap their labels would meet: only the last of these two updates is seen by anybody.
-        renamed = [row for row in staying if not row.leaves and row.label != self.drawn(row)["label"]]
+        renamed = [row for row in there if not row.leaves and row.label != self.drawn(row)["label"]]
         if len(renamed) > 1:
             for row in renamed:
                 row.label = f"-{row.pk}"
             model.objects.bulk_update(renamed, ["label"], batch_size=200)
+        was = {row.topic: row.drawn() for row in there if not row.leaves and row.topic not in self.added}
         for row in rows:
             if not row.leaves:
                 put(row, self.drawn(row))
         for row in coming:
             row.save(force_insert=True)
-        if staying:
-            columns = [*_COLUMNS[model], "leaves", "revision", "changed_at", "changed_by"]
-            model.objects.bulk_update(staying, columns, batch_size=200)
+        self._write_columns(there, was)
         if model is InstanceArray:
-            self._write_interfaces([row for row in rows if not row.leaves])
+            self._write_interfaces([row for row in rows if not row.leaves], was)
 
-    def _write_interfaces(self, arrays: list[InstanceArray]) -> None:
+    def _write_columns(self, rows: list[Any], was: dict[str, Drawn]) -> None:
+        """Writes what changed of rows that were there before: few columns, as these may be many rows."""
+        for leaves in (True, False):
+            if alike := [row for row in rows if row.leaves == leaves]:
+                type(rows[0]).objects.filter(pk__in=[row.pk for row in alike]).update(
+                    leaves=leaves,
+                    revision=F("revision") + 1,
+                    changed_at=alike[0].changed_at,
+                    changed_by=self.by,
+                )
+        changed: dict[tuple[str, ...], list[Any]] = {}
+        for row in rows:
+            before, after = was.get(row.topic), self.drawn(row)
+            if before is not None:
+                fields = tuple(field for field in after if before[field] != after[field] and field != "interfaces")
+                changed.setdefault(fields, []).append(row)
+        for fields, alike in changed.items():
+            if fields:
+                columns = [column for field in fields for column in _COLUMNS.get(field, [field])]
+                type(rows[0]).objects.bulk_update(alike, columns, batch_size=200)
+
+    def _write_interfaces(self, arrays: list[InstanceArray], was: dict[str, Drawn]) -> None:
         changed = []
         for array in arrays:
-            before = self.before[array.topic] or {}
             now = self.drawn(array)["interfaces"]
-            there = before.get("interfaces")
+            there = was[array.topic]["interfaces"] if array.topic in was else None
             changed += [
                 Interface(instance_array=array, index=index, network_id=now[index])
                 for index in range(INTERFACES)

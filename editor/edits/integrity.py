@@ -79,7 +79,9 @@ def _why_not_go(draft: Draft) -> str | None:
             held = draft.after[owner]
             if held is None:
                 return f"{row.label} is attached to {draft.rows[owner].label}. Detach it first."
-            if held["interfaces"][SAN_INDEX] is None and held != draft.before[owner]:
+            was = (draft.before[owner] or {}).get("interfaces", [None])[SAN_INDEX]
+            joins = _owner(draft.before[row.topic]) != _owner(drawn)
+            if held["interfaces"][SAN_INDEX] is None and (was or joins):
                 return f"{row.label} is reached through if0 of {held['label']}. Detach it first."
     going = [topic for topic in draft.changed if draft.after[topic] is None]
     networks = [pk_of(topic) for topic in going if kind_of(topic) == "network"]

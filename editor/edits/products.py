@@ -78,7 +78,7 @@ def delete(products: Collection[AnyProduct], *, by: User, drives: str = "") -> N
     first = next(iter(products))
     with transaction.atomic():
         draft = Draft(first.infrastructure_id, by=by, or_permission=_permission("delete", first))
-        rows = [draft.look(product) for product in products]
+        rows = draft.look_at(products)
         for row in rows:
             demand(why_not_delete(row))
             draft.take_away(row)
