@@ -3,7 +3,7 @@
 
 import { boxOf, place, put } from "./canvas-place.js";
 import { pans } from "./canvas-pointer.js";
-import { post } from "./canvas-post.js";
+import { addresses, post } from "./canvas-post.js";
 import { nameOf, selection, topicOf } from "./canvas-select.js";
 import { isDrawn, stage, view, world } from "./canvas-view.js";
 import { cablesOf } from "./canvas-wires.js";
@@ -13,7 +13,6 @@ const GRID_PX = 12;
 const START_PX = 4; // a press that moves less is a click
 const NUDGE_MS = 400; // steps by keys are saved together
 
-const overlay = document.getElementById("overlay");
 const followers = [];
 
 const snap = (value) => Math.round(value / GRID_PX) * GRID_PX;
@@ -79,7 +78,7 @@ async function save(nodes, places) {
     nodes.length === 1
       ? { x: places[0][0], y: places[0][1] }
       : nodes.map((node, number) => ["place", `${topicOf(node)}:${places[number].join(":")}`]);
-  const url = nodes.length === 1 ? nodes[0].dataset.move : overlay.dataset.move;
+  const url = nodes.length === 1 ? nodes[0].dataset.move : addresses.move;
   const { ok, said } = await post(url, fields, `${named(nodes)} ${plural(nodes)} not moved.`);
   if (ok) {
     say(`${named(nodes)} moved.`);

@@ -1,6 +1,7 @@
 // Mouse, pen, fingers and wheel on the ground of the canvas: pan and zoom.
 
 import { beginFrame, frames } from "./canvas-frame.js";
+import { clear } from "./canvas-select.js";
 import { isDrawn, panBy, stage, view, world, zoomTo } from "./canvas-view.js";
 
 const WHEEL_SPEED = 0.0015; // a notch of 100 px is about a seventh
@@ -85,6 +86,9 @@ function onMove(event) {
 function onUp(event) {
   if (!fingers.delete(event.pointerId) || fingers.size) return;
   delete stage.dataset.uiPanning;
+  if (event.type === "pointerup" && event.button === 0 && moved < CLICK_PX && !spaceHeld) {
+    if (!event.target.closest("[data-node]")) clear(); // a click on the ground
+  }
   setTimeout(() => {
     moved = 0; // the click, if there is one, has come by now
   });

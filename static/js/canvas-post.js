@@ -1,5 +1,8 @@
 // Sends what was done on the canvas with the pointer or a key, and answers in a sentence what became of it.
 
+/** Where to send things: data-* of #canvas-addresses. */
+export const addresses = document.getElementById("canvas-addresses")?.dataset ?? {};
+
 const headers = () => ({
   ...JSON.parse(document.body.getAttribute("hx-headers:inherited")),
   Accept: "text/plain",

@@ -17,6 +17,7 @@ const LETTERS = [
   [ZOOM_FAR, "1.9"],
 ];
 const MARGIN = { top: 68, right: 24, bottom: 24, left: 24 }; // room for the tools above
+const BAR_PX = 56; // and for the bar below a card
 const ROOM_MIN_PX = 160;
 const REST_MS = 160; // after the last movement everything is drawn sharply again
 
@@ -146,7 +147,7 @@ export function reveal(node) {
   let dy = 0;
   if (right > free.width - MARGIN.right) dx = free.width - MARGIN.right - right;
   if (left + dx < MARGIN.left) dx = MARGIN.left - left;
-  if (bottom > free.height - MARGIN.bottom) dy = free.height - MARGIN.bottom - bottom;
+  if (bottom > free.height - BAR_PX) dy = free.height - BAR_PX - bottom;
   if (top + dy < MARGIN.top) dy = MARGIN.top - top;
   if (dx || dy) panBy(Math.round(dx), Math.round(dy));
 }

@@ -8,7 +8,7 @@ from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from tests.e2e.conftest import People
 from tests.e2e.hands import Hands
-from tests.e2e.steps import card, is_live, without_page_load
+from tests.e2e.steps import card, dialog, is_live, without_page_load
 
 SOON_MS = 3000
 """A change of company is told once a second, and then fetched."""
@@ -90,3 +90,214 @@ def test_others_see_who_is_here_and_what_they_look_at(people: People, hands: Han
         tomas.close()
         expect(here).to_have_count(0, timeout=SOON_MS)
         expect(avatar).to_have_count(0)
+
+
+def middle(found: FloatRect) -> tuple[float, float]:
+    return found["x"] + found["width"] / 2, found["y"] + found["height"] / 2
+
+
+def port(page: Page, name: str) -> Locator:
+    """The ports of the card under the pointer, or the selected one."""
+    return page.get_by_role("button", name=f"Connect {name} to…")
+
+
+def pull(page: Page, start: Locator, end: tuple[float, float]) -> None:
+    """Draws a cable from a port to a place, without letting it go."""
+    found = start.bounding_box()
+    assert found
+    page.mouse.move(*middle(found))
+    page.mouse.down()
+    page.mouse.move(end[0] - 30, end[1] - 30, steps=4)
+    page.mouse.move(*end, steps=4)
+
+
+def says(page: Page, sentence: str | re.Pattern[str]) -> None:
+    """A message on the screen says so."""
+    expect(page.get_by_role("region", name="Notifications").get_by_text(sentence).last).to_be_visible()
+
+
+def test_drives_are_attached_by_a_cable(people: People, hands: Hands) -> None:
+    world = hands.make(attached=False)
+    ana, tomas = people.open("ana", world.canvas), people.open("tomas", world.canvas)
+    for page in (ana, tomas):
+        is_live(page)
+
+    with without_page_load(ana), without_page_load(tomas):
+        item(ana, "DriveArray web-data").hover()
+        data = port(ana, "DriveArray web-data")
+        expect(data).to_have_count(1)
+        with ana.expect_response("**/targets/**"):
+            pull(ana, data, middle(box(ana, "LAN network lan")))
+        expect(ana.get_by_text("web-data is reached over the SAN of its InstanceArray.")).to_be_visible()
+        web = middle(box(ana, "InstanceArray web"))
+        ana.mouse.move(*web, steps=4)
+        expect(ana.get_by_text("web-data is reached over the SAN of its InstanceArray.")).to_be_hidden()
+        ana.mouse.up()
+
+        says(ana, "web-data is attached to web. It waits for Deploy.")
+        for page in (ana, tomas):
+            expect(item(page, "DriveArray web-data")).to_contain_text("attached to web")
+        expect(ana.get_by_role("link", name=re.compile("^Deploy")).or_(ana.locator("#review"))).to_contain_text("1")
+        pull(ana, port(ana, "DriveArray web-data"), middle(box(ana, "InstanceArray web")))
+        ana.mouse.up()
+        says(ana, "web-data is attached to web already.")
+
+
+def test_servers_are_put_on_a_network_by_a_cable(people: People, hands: Hands) -> None:
+    world = hands.make()
+    page = people.open("ana", world.canvas)
+    is_live(page)
+
+    item(page, "InstanceArray web").hover()
+    pull(page, port(page, "InstanceArray web").first, middle(box(page, "WAN network wan")))
+    page.mouse.up()
+
+    says(page, "if2 of web is connected to wan. It waits for Deploy.")
+
+
+def test_a_cable_that_is_let_go_on_the_ground_or_with_escape_does_nothing(people: People, hands: Hands) -> None:
+    world = hands.make(attached=False)
+    page = people.open("ana", world.canvas)
+    is_live(page)
+    item(page, "DriveArray web-data").hover()
+    web = box(page, "InstanceArray web")
+
+    pull(page, port(page, "DriveArray web-data"), (web["x"] - 60, web["y"] + 20))
+    page.mouse.up()
+    pull(page, port(page, "DriveArray web-data"), middle(web))
+    page.keyboard.press("Escape")
+    page.mouse.up()
+
+    expect(page.locator("[data-ui-target]")).to_have_count(0)
+    expect(item(page, "DriveArray web-data")).to_contain_text("Detached")
+    expect(page.get_by_role("region", name="Notifications").get_by_role("alert")).to_have_count(0)
+
+
+def test_cards_are_connected_and_taken_apart_with_the_keyboard(people: People, hands: Hands) -> None:
+    world = hands.make(attached=False)
+    page = people.open("ana", world.canvas)
+    is_live(page)
+
+    with without_page_load(page):
+        card(page, "DriveArray web-data").focus()
+        page.keyboard.press("c")
+        expect(dialog(page).get_by_role("button", name="InstanceArray web")).to_be_focused()
+        expect(dialog(page).get_by_role("button", name="WAN network wan")).to_have_accessible_description(
+            "web-data is reached over the SAN of its InstanceArray. Attach it to one."
+        )
+        page.keyboard.press("Enter")
+        expect(dialog(page)).to_be_hidden()
+        expect(card(page, "DriveArray web-data")).to_be_focused()
+        expect(item(page, "DriveArray web-data")).to_contain_text("attached to web")
+
+        page.keyboard.press("c")
+        expect(dialog(page)).to_be_visible()
+        dialog(page).get_by_role("button", name="Detach web").press("Enter")
+        expect(dialog(page)).to_be_hidden()
+        expect(item(page, "DriveArray web-data")).to_contain_text("Detached")
+
+
+def test_cards_are_added_copied_deleted_and_brought_back_with_keys(people: People, hands: Hands) -> None:
+    world = hands.make()
+    page = people.open("ana", world.canvas)
+    is_live(page)
+
+    with without_page_load(page):
+        page.keyboard.press("i")
+        new = card(page, "InstanceArray instance-array-1")
+        expect(new).to_be_focused()
+        page.keyboard.press("d")
+        drives = page.get_by_role("link", name=re.compile("^DriveArray drive-array-"))
+        expect(drives).to_be_focused()
+        expect(drives).to_have_count(1)
+        new.focus()
+        page.keyboard.press("Control+c")
+        page.keyboard.press("Control+v")
+        copied = card(page, "InstanceArray instance-array-1-copy")
+        expect(copied).to_be_focused()
+        page.keyboard.press("Delete")
+        expect(copied).to_have_count(0)
+        page.keyboard.press("Control+z")
+        says(page, re.compile("^Undone: "))
+        expect(copied).to_have_count(1)
+        page.keyboard.press("Control+Shift+z")
+        says(page, re.compile("^Done again: "))
+        expect(copied).to_have_count(0)
+        page.keyboard.press("Control+z")
+        expect(copied).to_have_count(1)
+        page.keyboard.press("Control+Enter")
+        expect(page.get_by_role("complementary").get_by_role("heading", name=re.compile("^Review"))).to_be_visible()
+
+
+def test_delete_asks_about_what_is_real(people: People, hands: Hands) -> None:
+    world = hands.make()
+    page = people.open("ana", world.canvas)
+    is_live(page)
+
+    card(page, "DriveArray web-data").focus()
+    page.keyboard.press("Delete")
+    expect(dialog(page).get_by_role("heading", name="Delete DriveArray web-data?")).to_be_visible()
+    page.keyboard.press("Escape")
+
+    expect(dialog(page)).to_be_hidden()
+    expect(card(page, "DriveArray web-data")).to_be_focused()
+
+
+def test_a_card_is_renamed_where_it_stands(people: People, hands: Hands) -> None:
+    people.expect_status(422)
+    world = hands.make()
+    ana, tomas = people.open("ana", world.canvas), people.open("tomas", world.canvas)
+    for page in (ana, tomas):
+        is_live(page)
+
+    with without_page_load(ana), without_page_load(tomas):
+        card(ana, "InstanceArray web").focus()
+        ana.keyboard.press("F2")
+        field = ana.get_by_role("textbox", name="New label of web")
+        expect(field).to_be_focused()
+        ana.keyboard.type("web_data")
+        ana.keyboard.press("Enter")
+        expect(field).to_have_accessible_description(re.compile("^Use 1 to 63 letters"))
+        expect(field).to_be_focused()
+        field.fill("front")
+        ana.keyboard.press("Enter")
+        expect(card(ana, "InstanceArray front")).to_be_focused()
+        expect(card(tomas, "InstanceArray front")).to_be_visible()
+        ana.keyboard.press("F2")
+        expect(ana.get_by_role("textbox", name="New label of front")).to_be_focused()
+        ana.keyboard.press("Escape")
+        expect(ana.get_by_role("textbox")).to_have_count(0)
+        expect(card(ana, "InstanceArray front")).to_be_focused()
+
+
+def test_the_bar_under_the_selection_does_what_the_keys_do(people: People, hands: Hands) -> None:
+    world = hands.make()
+    page = people.open("ana", world.canvas)
+    is_live(page)
+    card(page, "InstanceArray web").click(modifiers=["Shift"])
+    bar = page.get_by_role("toolbar", name="InstanceArray web")
+    expect(bar.get_by_role("button")).to_have_count(5)
+
+    bar.get_by_role("button", name="Copy").click()
+    expect(card(page, "InstanceArray web-copy")).to_be_visible()
+    expect(page.get_by_role("toolbar", name="InstanceArray web-copy")).to_be_visible()
+    card(page, "DriveArray web-data").click(modifiers=["Shift"])
+    expect(page.get_by_role("toolbar", name="2 selected cards").get_by_role("button")).to_have_count(2)
+    page.get_by_role("toolbar", name="2 selected cards").get_by_role("button", name="Delete").click()
+    expect(dialog(page)).to_contain_text("web-copy")
+    expect(dialog(page)).to_contain_text("web-data")
+
+
+def test_viewers_get_no_ports_and_are_told_why(people: People, hands: Hands) -> None:
+    world = hands.make()
+    page = people.open("vera", world.canvas)
+    is_live(page)
+    card(page, "InstanceArray web").focus()
+
+    page.keyboard.press("i")
+    page.keyboard.press("Delete")
+    page.keyboard.press("F2")
+
+    says(page, "You can look but not change anything here.")
+    expect(port(page, "InstanceArray web")).to_have_count(0)
+    expect(page.get_by_role("textbox")).to_have_count(0)
