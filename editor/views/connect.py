@@ -72,7 +72,8 @@ def dialog(request: Request, pk: int) -> HttpResponse:
 def _dialog(request: Request, infrastructure: Infrastructure, *, start: str = "", reason: str = "") -> HttpResponse:
     one, joins, joined = _joins(request, infrastructure, start)
     possible = [join for join in joins if not join.why]
-    impossible = [join for join in joins if join.why]
+    made = {join.topic for join in joined}
+    impossible = [join for join in joins if join.why and join.topic not in made]
     context = {
         "infrastructure": infrastructure,
         "one": one,

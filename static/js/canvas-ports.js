@@ -124,8 +124,12 @@ function light() {
   }
 }
 
+/** From the side that is nearer: no cable runs through its own card. */
 function draw(to) {
-  const [x, y] = SIDES[cable.side](drawnBox(cable.node));
+  const box = drawnBox(cable.node);
+  const sides = sidesOf(cable.node);
+  if (sides.length > 1) cable.side = to[1] < box.y + box.h / 2 ? "top" : "bottom";
+  const [x, y] = SIDES[cable.side](box);
   const half = (y + to[1]) / 2;
   const points = cable.side === "end" ? [[x, y], [to[0], y], to] : [[x, y], [x, half], [to[0], half], to];
   rubber.setAttribute("d", poly(points));

@@ -101,9 +101,10 @@ def port(page: Page, name: str) -> Locator:
     return page.get_by_role("button", name=f"Connect {name} to…")
 
 
-def pull(page: Page, start: Locator, end: tuple[float, float]) -> None:
-    """Draws a cable from a port to a place, without letting it go."""
-    found = start.bounding_box()
+def pull(page: Page, name: str, end: tuple[float, float]) -> None:
+    """Draws a cable from a card's first port to a place, without letting it go."""
+    item(page, name).hover()
+    found = port(page, name).first.bounding_box()
     assert found
     page.mouse.move(*middle(found))
     page.mouse.down()
@@ -123,11 +124,8 @@ def test_drives_are_attached_by_a_cable(people: People, hands: Hands) -> None:
         is_live(page)
 
     with without_page_load(ana), without_page_load(tomas):
-        item(ana, "DriveArray web-data").hover()
-        data = port(ana, "DriveArray web-data")
-        expect(data).to_have_count(1)
         with ana.expect_response("**/targets/**"):
-            pull(ana, data, middle(box(ana, "LAN network lan")))
+            pull(ana, "DriveArray web-data", middle(box(ana, "LAN network lan")))
         expect(ana.get_by_text("web-data is reached over the SAN of its InstanceArray.")).to_be_visible()
         web = middle(box(ana, "InstanceArray web"))
         ana.mouse.move(*web, steps=4)
@@ -138,7 +136,7 @@ def test_drives_are_attached_by_a_cable(people: People, hands: Hands) -> None:
         for page in (ana, tomas):
             expect(item(page, "DriveArray web-data")).to_contain_text("attached to web")
         expect(ana.get_by_role("link", name=re.compile("^Deploy")).or_(ana.locator("#review"))).to_contain_text("1")
-        pull(ana, port(ana, "DriveArray web-data"), middle(box(ana, "InstanceArray web")))
+        pull(ana, "DriveArray web-data", middle(box(ana, "InstanceArray web")))
         ana.mouse.up()
         says(ana, "web-data is attached to web already.")
 
@@ -148,8 +146,7 @@ def test_servers_are_put_on_a_network_by_a_cable(people: People, hands: Hands) -
     page = people.open("ana", world.canvas)
     is_live(page)
 
-    item(page, "InstanceArray web").hover()
-    pull(page, port(page, "InstanceArray web").first, middle(box(page, "WAN network wan")))
+    pull(page, "InstanceArray web", middle(box(page, "WAN network wan")))
     page.mouse.up()
 
     says(page, "if2 of web is connected to wan. It waits for Deploy.")
@@ -159,12 +156,11 @@ def test_a_cable_that_is_let_go_on_the_ground_or_with_escape_does_nothing(people
     world = hands.make(attached=False)
     page = people.open("ana", world.canvas)
     is_live(page)
-    item(page, "DriveArray web-data").hover()
     web = box(page, "InstanceArray web")
 
-    pull(page, port(page, "DriveArray web-data"), (web["x"] - 60, web["y"] + 20))
+    pull(page, "DriveArray web-data", (web["x"] - 60, web["y"] + 20))
     page.mouse.up()
-    pull(page, port(page, "DriveArray web-data"), middle(web))
+    pull(page, "DriveArray web-data", middle(web))
     page.keyboard.press("Escape")
     page.mouse.up()
 
