@@ -146,7 +146,7 @@ def _instance_array(
 ) -> HttpResponse:
     initial = {"label": array.label, "server_type": array.server_type_id, "count": array.count}
     form = form or InstanceArrayForm(initial=initial, product=array, others=())
-    more = {"counts": "Servers", "drive_arrays": list(array.drive_arrays.order_by("label"))}
+    more = {"how_many": "Servers", "drive_arrays": list(array.drive_arrays.order_by("label"))}
     head = instance_arrays.head(array, "Configuration")
     return _tab(request, array, form, head, more, stale=stale, refused=refused, status=status)
 
@@ -175,7 +175,7 @@ def _drive_array(
         if owner.pk != array.instance_array_id
     ]
     more = {
-        "counts": "Drives",
+        "how_many": "Drives",
         "owners": [owner for owner, reason in choices if not reason],
         "owners_not": list(dict.fromkeys(reason for _, reason in choices if reason))[:3],
     }
