@@ -5,6 +5,7 @@ Nothing here writes, but for `mark_deployed`. editor.plan turns what is read her
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from editor.models import Drive, DriveArray, Infrastructure, Instance, InstanceArray, Network, Product
@@ -64,6 +65,19 @@ def pending(rows: Iterable[AnyProduct]) -> list[AnyProduct]:
     """Answers the products that the next deploy changes: those it destroys first, then changes, then additions."""
     order = ["del", "edit", "add"]
     return sorted((row for row in rows if row.change), key=lambda row: order.index(row.change))
+
+
+def pending_in(infrastructures: Iterable[int]) -> Counter[int]:
+    """Answers how many products wait for a deploy in each infrastructure, by its id; four queries."""
+    ids = list(infrastructures)
+    found: Counter[int] = Counter()
+    for rows in (
+        Network.objects.filter(infrastructure__in=ids),
+        InstanceArray.objects.filter(infrastructure__in=ids).prefetch_related("interfaces"),
+        DriveArray.objects.filter(infrastructure__in=ids),
+    ):
+        found.update(row.infrastructure_id for row in rows if row.change)
+    return found
 
 
 def mark_deployed(infrastructure: Infrastructure) -> None:

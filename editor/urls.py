@@ -21,6 +21,7 @@ from editor.views import (
     instance_arrays,
     networks,
     rename,
+    settings,
 )
 
 urlpatterns = [
@@ -29,6 +30,7 @@ urlpatterns = [
     path("sign-out/", account.sign_out, name="sign-out"),
     # /infrastructures/
     path("infrastructures/", infrastructures.index, name="infrastructures"),
+    path("infrastructures/new/", settings.new, name="infrastructure_new"),
     path("infrastructures/<int:pk>/", canvas.page, name="infrastructure"),
     path("infrastructures/<int:pk>/nodes/", canvas.nodes, name="infrastructure_nodes"),
     path("infrastructures/<int:pk>/wiring/", canvas.wiring, name="infrastructure_wiring"),
@@ -39,6 +41,8 @@ urlpatterns = [
     path("infrastructures/<int:pk>/connect/", connect.dialog, name="infrastructure_connect"),
     path("infrastructures/<int:pk>/tidy/", canvas.tidy, name="infrastructure_tidy"),
     path("infrastructures/<int:pk>/activity/", activity.of_infrastructure, name="infrastructure_activity"),
+    path("infrastructures/<int:pk>/settings/", settings.settings, name="infrastructure_settings"),
+    path("infrastructures/<int:pk>/delete/", settings.delete, name="infrastructure_delete"),
     path("infrastructures/<int:pk>/draft/", draft.fragment, name="infrastructure_draft"),
     path("infrastructures/<int:pk>/add/instance-array/", design.add_instance_array, name="add_instance_array"),
     path("infrastructures/<int:pk>/add/drive-array/", design.add_drive_array, name="add_drive_array"),

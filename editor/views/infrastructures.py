@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
-from django.db.models import Count, Exists, OuterRef, Subquery, Sum
+from django.db.models import Count, Exists, OuterRef, Q, Subquery, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from editor.canvas import Thumb, thumb
+from editor.design import pending_in
+from editor.design_rules import why_not_create_infrastructure
 from editor.models import (
     MB,
+    Deploy,
+    DeployState,
     Drive,
     DriveArray,
     Event,
@@ -28,7 +33,7 @@ from editor.models import (
     shown_power,
 )
 from editor.views.page import last_event_id
-from editor.words import size
+from editor.words import counted, size
 
 BAR_PX = 160
 GAP_PX = 2
@@ -59,6 +64,19 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class State:
+    """Where the design of an infrastructure is. `kind` is ok, draft, busy, bad or new."""
+
+    kind: str
+    text: str
+
+    @property
+    def icon(self) -> str:
+        icons = {"ok": "check", "busy": "loader-circle", "bad": "circle-alert", "new": "circle-dashed"}
+        return icons.get(self.kind, "pencil-ruler")
+
+
+@dataclass(frozen=True)
 class Row:
     """One infrastructure in the list, with everything said already."""
 
@@ -67,7 +85,7 @@ class Row:
     said: str
     bar: tuple[Piece, ...]
     drives: str
-    is_deployed: bool
+    state: State
     event: Event | None
     when: str
     thumb: Thumb
@@ -86,6 +104,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "q": wanted,
         "any": bool(rows) or (bool(wanted) and all_of_them.exists()),
         "bar_px": BAR_PX,
+        "why_not_create": why_not_create_infrastructure(request.user) or "",
         "last_event": newest,
     }
     return render(request, "editor/infrastructures.html", context)
@@ -123,6 +142,8 @@ def rows_of(infrastructures: list[Infrastructure], *, now: datetime) -> list[Row
         for event in Event.objects.filter(pk__in=[event for _, event in states.values()]).select_related("actor")
     }
     thumbs = _thumbs(infrastructures)
+    changes = pending_in(ids)
+    deploys = _last_deploys(ids)
     rows = []
     for one in infrastructures:
         is_deployed, last = states[one.pk]
@@ -135,7 +156,7 @@ def rows_of(infrastructures: list[Infrastructure], *, now: datetime) -> list[Row
                 said=_said(powers[one.pk]),
                 bar=bar_of(powers[one.pk]),
                 drives=f"{number} · {size(size_mb * MB)}" if number else "0",
-                is_deployed=is_deployed,
+                state=_state(deploys.get(one.pk), changes[one.pk], is_deployed=is_deployed),
                 event=event,
                 when=when(event.at, now) if event else "",
                 thumb=thumbs[one.pk],
@@ -177,6 +198,27 @@ def _said(powers: Counter[Power]) -> str:
     if len(present) == 1:
         return f"all {present[0][0]}"
     return "· " + ", ".join(f"{number} {word}" for word, number in present) if present else ""
+
+
+def _last_deploys(infrastructures: list[int]) -> dict[int, Deploy]:
+    """Answers the newest deploy of each, by id, with how many of its steps are done; one query."""
+    newest = Deploy.objects.filter(infrastructure=OuterRef("infrastructure")).order_by("-number").values("pk")[:1]
+    found = Deploy.objects.filter(infrastructure__in=infrastructures, pk=Subquery(newest)).annotate(
+        all_steps=Count("steps"), done_steps=Count("steps", filter=Q(steps__ended_at__isnull=False))
+    )
+    return {deploy.infrastructure_id: deploy for deploy in found}
+
+
+def _state(deploy: Any, changes: int, *, is_deployed: bool) -> State:
+    if deploy and deploy.state == DeployState.RUNNING:
+        return State("busy", f"Deploying {min(deploy.done_steps + 1, deploy.all_steps)}/{deploy.all_steps}")
+    if deploy and deploy.state == DeployState.STOPPED and changes:
+        return State("bad", "Deploy stopped")
+    if changes and is_deployed:
+        return State("draft", f"Draft · {counted(changes, 'change')}")
+    if not is_deployed:
+        return State("new", "Never deployed")
+    return State("ok", "Deployed")
 
 
 def _thumbs(infrastructures: list[Infrastructure]) -> dict[int, Thumb]:

@@ -55,7 +55,7 @@ def test_without_any_it_says_who_can_give_access(browser: Client) -> None:
     page = listed(browser)
 
     assert "No infrastructures yet" in page.words
-    assert "ask an owner, or whoever runs this editor, to add olga.own@example.org." in page.words
+    assert "ask an owner to add olga.own@example.org." in page.words
     assert "Filter by name" not in page.words
 
 
