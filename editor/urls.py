@@ -86,6 +86,7 @@ urlpatterns = [
     path("drives/<int:pk>/dismiss/", drives.dismiss, name="drive_dismiss"),
     # /networks/
     path("networks/<int:pk>/", networks.overview, name="network"),
+    path("networks/<int:pk>/configure/", configure.network, name="network_configure"),
     path("networks/<int:pk>/delete/", design.delete_network, name="network_delete"),
     path("networks/<int:pk>/discard/", design.discard_network, name="network_discard"),
     path("networks/<int:pk>/card/", canvas.network_card, name="network_card"),

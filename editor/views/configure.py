@@ -13,20 +13,22 @@ from django.views.decorators.http import require_http_methods
 
 from editor import edits
 from editor.actions import role_of
+from editor.design import AnyProduct
 from editor.design_forms import (
     ArrayForm,
     DriveArrayForm,
     InstanceArrayForm,
+    LabelForm,
     disable,
     number,
 )
 from editor.design_rules import why_not_attach, why_not_change, why_not_delete, why_not_design, why_not_leave
 from editor.models import MB, Drive, DriveArray, InstanceArray, Network, Product, User
 from editor.rules import Refused, why_not_operate
-from editor.views import drive_arrays, instance_arrays
+from editor.views import drive_arrays, instance_arrays, networks
 from editor.views.cards import tags_of
 from editor.views.dialogs import dialog
-from editor.views.page import is_partial, render_panel
+from editor.views.page import is_partial, render_panel, visible
 from editor.views.panel import Head
 from editor.words import counted, size
 
@@ -132,6 +134,25 @@ def drive_array(request: HttpRequest, pk: int) -> HttpResponse:
     return _saved(request, array)
 
 
+@require_http_methods(["GET", "HEAD", "POST"])
+def network(request: HttpRequest, pk: int) -> HttpResponse:
+    """A network has a label and nothing else to say."""
+    row = visible(request, Network.objects.select_related("infrastructure"), pk)
+    if request.method != "POST":
+        return _network(request, row)
+    form = LabelForm(request.POST, product=row, others=_others(row))
+    if not form.is_valid():
+        return _network(request, row, form, status=422)
+    try:
+        edits.rename(row, by=_user(request), seen=form.cleaned_data["seen"], label=form.cleaned_data["label"])
+    except edits.Stale as stale:
+        fresh = visible(request, Network.objects.select_related("infrastructure"), pk)
+        return _network(request, fresh, form, stale=stale, status=409)
+    except Refused as refused:
+        return _network(request, row, form, refused=str(refused), status=409)
+    return _saved(request, row)
+
+
 # ── The tab ──────────────────────────────────────────────────────────────────
 
 
@@ -183,10 +204,24 @@ def _drive_array(
     return _tab(request, array, form, head, more, stale=stale, refused=refused, status=status)
 
 
+def _network(
+    request: HttpRequest,
+    row: Network,
+    form: LabelForm | None = None,
+    *,
+    stale: edits.Stale | None = None,
+    refused: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    form = form or LabelForm(initial={"label": row.label}, product=row, others=())
+    head = networks.head(row, "Configuration")
+    return _tab(request, row, form, head, {}, stale=stale, refused=refused, status=status)
+
+
 def _tab(
     request: HttpRequest,
-    array: InstanceArray | DriveArray,
-    form: ArrayForm,
+    array: AnyProduct,
+    form: LabelForm,
     head: Head,
     more: dict[str, Any],
     *,
@@ -219,14 +254,14 @@ def _tab(
     )
 
 
-def _was(array: InstanceArray | DriveArray, deployed: Mapping[str, Any]) -> dict[str, str]:
+def _was(array: AnyProduct, deployed: Mapping[str, Any]) -> dict[str, str]:
     """Answers, by field, what is real where the design differs from it: "Deployed: 160 GB"."""
     if not deployed:
         return {}
     was = {}
     if deployed.get("label") != array.label:
         was["label"] = str(deployed.get("label"))
-    if len(deployed.get("numbers", ())) != array.count:
+    if not isinstance(array, Network) and len(deployed.get("numbers", ())) != array.count:
         was["count"] = str(len(deployed.get("numbers", ())))
     if isinstance(array, DriveArray) and deployed.get("size_mb", array.size_mb) != array.size_mb:
         was["size"] = size(deployed["size_mb"] * MB)
@@ -237,10 +272,12 @@ def _differences(stale: edits.Stale) -> list[Difference]:
     return [Difference(FIELDS.get(name, name), stale.theirs[name], stale.yours[name]) for name in stale.yours]
 
 
-def _saved(request: HttpRequest, array: InstanceArray | DriveArray) -> HttpResponse:
+def _saved(request: HttpRequest, array: AnyProduct) -> HttpResponse:
     """Answers the tab as it is now; a dialog that asked what goes closes."""
     if not is_partial(request):
         return redirect(f"{_kind(array)}_configure", array.pk)
+    if isinstance(array, Network):
+        return _network(request, visible(request, Network.objects.select_related("infrastructure"), array.pk))
     fresh = _fresh(request, array)
     response = _instance_array(request, fresh) if isinstance(fresh, InstanceArray) else _drive_array(request, fresh)
     if "asked" in request.POST:
@@ -350,7 +387,7 @@ def described(drive: Drive, *, named: bool = True) -> str:
 # ── Small things ─────────────────────────────────────────────────────────────
 
 
-def _fixed(array: InstanceArray | DriveArray, request: HttpRequest) -> str:
+def _fixed(array: AnyProduct, request: HttpRequest) -> str:
     """Why nothing can be changed now, "" when it can."""
     role = role_of(_user(request), array.infrastructure_id)
     return why_not_operate(role) or why_not_design(array.infrastructure) or why_not_change(array) or ""
@@ -373,7 +410,9 @@ def _fresh(request: HttpRequest, array: InstanceArray | DriveArray) -> Any:
     return drive_arrays.visible_array(request, array.pk)
 
 
-def _kind(array: InstanceArray | DriveArray) -> str:
+def _kind(array: AnyProduct) -> str:
+    if isinstance(array, Network):
+        return "network"
     return "instance_array" if isinstance(array, InstanceArray) else "drive_array"
 
 

@@ -18,7 +18,8 @@ from editor.actions import role_of
 from editor.changes import Change
 from editor.design_forms import DeployForm, first_error
 from editor.models import Deploy, DeployItem, DeployState, DeployStep, Infrastructure, ItemState, User
-from editor.plan import DESTROYING, Kind
+from editor.outcome import how_it_went
+from editor.plan import DESTROYING
 from editor.review import Review, review
 from editor.rules import Refused, why_not_deploy, why_not_operate
 from editor.views.dialogs import done, refuse
@@ -199,7 +200,7 @@ def _progress(request: HttpRequest, deploy: Deploy, *, refused: str = "", status
         "since": deploy.started_at.isoformat(),
         "began": moment(deploy.started_at),
         "ended": moment(deploy.ended_at) if deploy.ended_at else "",
-        "went": _went(deploy, steps) if deploy.state == DeployState.STOPPED else None,
+        "went": how_it_went(deploy) if deploy.state == DeployState.STOPPED else None,
         "destroying": _destroying(steps),
         "why_not_deploy": why_not_deploy(role) or "",
         "why_not_stop": why_not_deploy(role) or deploys.why_not_stop(deploy) or "",
@@ -239,8 +240,15 @@ def _line(step: DeployStep, deploy: Deploy, now: datetime) -> Line:
         said=said,
         at=elapsed(now - step.started_at) if begun and step.started_at else at,
         since=step.started_at.isoformat() if begun and step.started_at else "",
-        detail=_parts(items) if state in ("now", "fail") and len(items) > 1 else "",
+        detail=_detail(items) if state in ("now", "fail") else "",
     )
+
+
+def _detail(items: list[DeployItem]) -> str:
+    """Answers how far its parts are, and what those that run wait for."""
+    waits = [item.detail for item in items if item.state == ItemState.RUNNING and item.detail]
+    parts = [_parts(items)] if len(items) > 1 else []
+    return ". ".join([*parts, *waits[:2]])
 
 
 def _parts(items: list[DeployItem]) -> str:
@@ -262,54 +270,6 @@ def _parts(items: list[DeployItem]) -> str:
     if failed:
         said.append(f"{', '.join(failed[:3])}{' and more' if len(failed) > 3 else ''} failed")
     return ", ".join(said)
-
-
-@dataclass(frozen=True)
-class Went:
-    """How a stopped deploy went."""
-
-    title: str
-    text: str
-    details: str
-    retry_from: int
-
-
-def _went(deploy: Deploy, steps: list[DeployStep]) -> Went:
-    failed = [step for step in steps if any(item.state == ItemState.FAILED for item in step.items.all())]
-    left = [step for step in steps if step not in failed and not _is_done(step)]
-    errors = [item for step in failed for item in step.items.all() if item.error]
-    destroyed = any(
-        item.state == ItemState.DONE
-        for step in steps
-        if step.kind in DESTROYING or step.kind == Kind.REMOVE
-        for item in step.items.all()
-    )
-    pieces = list(dict.fromkeys(item.error for item in errors))[:3]
-    if not destroyed:
-        pieces.append("Nothing was destroyed.")
-    if failed:
-        title = f"{_numbers([step.position for step in failed])} failed."
-        if left:
-            title += f" {_numbers([step.position for step in left])} did not run."
-    else:
-        title = f"Stopped before step {left[0].position}." if left else "Stopped."
-    first = min((step.position for step in [*failed, *left]), default=1)
-    details = "\n".join(f"{item.label}: {item.detail or item.error}" for item in errors)
-    return Went(title=title, text=" ".join(pieces), details=details, retry_from=first)
-
-
-def _is_done(step: DeployStep) -> bool:
-    items = list(step.items.all())
-    return bool(items) and all(item.state == ItemState.DONE for item in items)
-
-
-def _numbers(positions: list[int]) -> str:
-    """Answers "Step 4", "Steps 5 and 6", "Steps 5 to 9", "Steps 2, 5 and 6"."""
-    if len(positions) == 1:
-        return f"Step {positions[0]}"
-    if len(positions) > 2 and positions == list(range(positions[0], positions[-1] + 1)):
-        return f"Steps {positions[0]} to {positions[-1]}"
-    return f"Steps {', '.join(map(str, positions[:-1]))} and {positions[-1]}"
 
 
 def _destroying(steps: list[DeployStep]) -> str:

@@ -100,9 +100,10 @@ def _step(request: HttpRequest, pk: int, act: Callable[..., Any], word: str) -> 
         step = act(infrastructure, by=_user(request))
     except Refused as refused:
         return refuse(request, str(refused), back=infrastructure.get_absolute_url())
+    sentence = f"{word}: {step.title}."
     if wants_text(request):
-        return said(f"{word}: {step.title}.")
-    return done(request, infrastructure.get_absolute_url())
+        return said(sentence)
+    return done(request, infrastructure.get_absolute_url(), sentence=sentence)
 
 
 # ── Discard ──────────────────────────────────────────────────────────────────

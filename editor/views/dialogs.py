@@ -39,12 +39,18 @@ def dialog(
     return render_panel(request, template, head.infrastructure, content, selected=selected, status=status)
 
 
-def done(request: HttpRequest, url: str, *, go: bool = False) -> HttpResponse:
-    """Answers what was done: closes the dialog, and lets live updates show it; with `go` the panel goes to `url`."""
+def done(request: HttpRequest, url: str, *, go: bool = False, sentence: str = "") -> HttpResponse:
+    """Answers what was done: closes the dialog, and lets live updates show it; with `go` the panel goes to `url`.
+
+    The sentence, if any, is said on the page.
+    """
     if not is_partial(request):
         return redirect(url)
     response = HttpResponse(status=200 if go else 204)
-    response["HX-Trigger"] = "close-dialog"
+    events: dict[str, Any] = {"close-dialog": ""}
+    if sentence:
+        events["said"] = {"sentence": sentence}
+    response["HX-Trigger"] = json.dumps(events)
     if go:
         response["HX-Location"] = json.dumps({"path": url, "target": "#panel", "swap": "innerHTML"})
     patch_vary_headers(response, ["HX-Request", "HX-Request-Type"])

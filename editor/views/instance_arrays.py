@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
@@ -17,8 +18,18 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from editor import actions
 from editor.actions import role_of
+from editor.design_rules import SAN_INDEX, why_not_change, why_not_design
 from editor.forms import ASKED_FIRST, DISMISS, KEEP_WAITING, LEAVE_ON, PowerForm
-from editor.models import Instance, InstanceArray, Power, PowerCommand, User
+from editor.models import (
+    INTERFACES,
+    Instance,
+    InstanceArray,
+    Network,
+    NetworkKind,
+    Power,
+    PowerCommand,
+    User,
+)
 from editor.rules import Refused, why_not_operate
 from editor.views.instance_rows import limit, rows_of, waiting_of, why_not
 from editor.views.page import is_partial, render_fragment, render_panel, visible
@@ -26,6 +37,23 @@ from editor.views.panel import Head, Tab, words
 from editor.words import counted
 
 NAMED = 3
+
+
+@dataclass(frozen=True)
+class Port:
+    """An interface of all servers of an InstanceArray, and what it could be put on."""
+
+    index: int
+    network: Network | None
+    others: list[Network]
+    is_new: bool
+    """Whether the next deploy connects it so."""
+
+    @property
+    def name(self) -> str:
+        return f"if{self.index}"
+
+
 """More instances than that are counted, not named."""
 
 
@@ -51,7 +79,25 @@ def instances(request: HttpRequest, pk: int) -> HttpResponse:
 @require_safe
 def networks(request: HttpRequest, pk: int) -> HttpResponse:
     array = visible_array(request, pk)
-    context = {"array": array, "interfaces": array.interfaces.select_related("network").order_by("index")}
+    drawn = {one.index: one.network for one in array.interfaces.select_related("network")}
+    real = (array.deployed or {}).get("interfaces")
+    others = array.infrastructure.networks.filter(leaves=False).order_by("kind", "label")
+    role = role_of(_user(request), array.infrastructure_id)
+    ports = [
+        Port(
+            index=index,
+            network=drawn.get(index),
+            others=[one for one in others if (one.kind == NetworkKind.SAN) == (index == SAN_INDEX)],
+            is_new=real is not None and real[index : index + 1] != [getattr(drawn.get(index), "pk", None)],
+        )
+        for index in range(INTERFACES)
+    ]
+    context = {
+        "array": array,
+        "ports": ports,
+        "seen": array.revision,
+        "fixed": why_not_operate(role) or why_not_design(array.infrastructure) or why_not_change(array) or "",
+    }
     return _panel(request, array, "Networks", context)
 
 

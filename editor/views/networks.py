@@ -56,16 +56,19 @@ def overview(request: HttpRequest, pk: int) -> HttpResponse:
     return render_panel(request, "editor/network.html", network.infrastructure, context, selected=network.topic)
 
 
-def head(network: Network) -> Head:
+def head(network: Network, current: str = "Overview") -> Head:
     """Answers the head of a network's panel."""
     kind = NetworkKind(network.kind).label
     return Head(
         infrastructure=network.infrastructure,
         icon=f"port-{network.kind}",
         title=network.label,
-        current="Overview",
+        current=current,
         sub=words(f"{kind} network, {network.addresses}" if network.addresses else f"{kind} network"),
-        tabs=(Tab("Overview", reverse("network", args=[network.pk])),),
+        tabs=(
+            Tab("Overview", reverse("network", args=[network.pk])),
+            Tab("Configuration", reverse("network_configure", args=[network.pk])),
+        ),
     )
 
 
