@@ -151,6 +151,14 @@ class Tag(NamedTuple):
     change: str
     text: str
 
+    @property
+    def sign(self) -> str:
+        return self.text[0]
+
+    @property
+    def rest(self) -> str:
+        return self.text[1:]
+
 
 class InstanceRow(NamedTuple):
     """An instance, as a bay shows it."""

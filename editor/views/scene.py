@@ -63,11 +63,6 @@ class Scene:
         """Whether there is nothing but the two networks that every infrastructure has."""
         return all(node.net in {"wan", "san"} for node in self.nodes)
 
-    @property
-    def has_arrays(self) -> bool:
-        """Whether there is more than the networks that every infrastructure begins with."""
-        return any(not node.net for node in self.nodes)
-
 
 def draw(infrastructure: Infrastructure, *, selected: str = "") -> Scene:
     """Reads an infrastructure and lays it out. Six queries, however large it is."""
@@ -85,7 +80,7 @@ def draw(infrastructure: Infrastructure, *, selected: str = "") -> Scene:
         drawing=products.drawing(),
         counts=_counts(instances, drives),
         changes=sum(bool(node.change) for node in nodes),
-        is_deployed=any(node.product.is_deployed for node in nodes),
+        is_deployed=any(node.product.is_deployed for node in nodes if not node.net),
     )
 
 
