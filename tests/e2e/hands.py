@@ -96,6 +96,10 @@ class Hands:
         """The soft shutdown of an instance was asked for its whole time limit ago."""
         self._ask("let_time_limit_pass", instance=instance)
 
+    def be_present(self, who: str, infrastructure: int, topic: str) -> None:
+        """For an hour somebody looks at a card, on a page of their own."""
+        self._ask("be_present", who=who, infrastructure=infrastructure, topic=topic)
+
     def demo(self) -> dict[str, int]:
         """Answers the ids of the demo's infrastructures, arrays and drives by their paths: "atlas-prod/web-data-2"."""
         ids: dict[str, int] = self._ask("demo")
@@ -267,6 +271,23 @@ class Maker:
             power_asked_at=now - timedelta(seconds=settings.SHUTDOWN_SECONDS),
             power_sent_at=now,
             power_deadline=now,
+        )
+
+    def be_present(self, *, who: str, infrastructure: int, topic: str) -> None:
+        from datetime import timedelta
+
+        from django.utils import timezone
+
+        from editor.models.presence import Presence
+
+        Presence.objects.update_or_create(
+            infrastructure_id=infrastructure,
+            page=f"page of {who}",
+            defaults={
+                "user": self.people[who],
+                "looks_at": topic,
+                "seen_at": timezone.now() + timedelta(hours=1),
+            },
         )
 
     def demo(self) -> dict[str, int]:

@@ -214,6 +214,56 @@ def reverted(page: Page, scene: Scene) -> None:
     expect(panel(page).get_by_text(re.compile("^web-data-1 reverted to #1"))).to_be_visible()
 
 
+def several_selected(page: Page, scene: Scene) -> None:
+    page.goto(f"/infrastructures/{scene.demo['atlas-prod']}/")
+    for name in ("InstanceArray web", "DriveArray web-data"):
+        page.get_by_role("link", name=name, exact=True).click(modifiers=["Shift"])
+    expect(page.get_by_role("link", name="DriveArray web-data", exact=True)).to_have_accessible_description("selected")
+
+
+def cable_drawn(page: Page, scene: Scene) -> None:
+    """Half way to a card that it cannot end at; narrow windows have no canvas to draw on."""
+    page.goto(f"/infrastructures/{scene.demo['atlas-prod']}/")
+    start, end = page.locator("#node-" + topic(scene, "web")), page.locator("#node-" + topic(scene, "db"))
+    if not page.locator("#overlay").is_visible():
+        return
+    start.hover()
+    port, target = page.locator("#ports > :visible").first.bounding_box(), end.bounding_box()
+    assert port
+    assert target
+    page.mouse.move(port["x"] + 12, port["y"] + 12)
+    page.mouse.down()
+    page.mouse.move(target["x"] + 40, target["y"] + 40, steps=6)
+    expect(page.get_by_text("Both are InstanceArrays.")).to_be_visible()
+
+
+def topic(scene: Scene, label: str) -> str:
+    return f"instance-array-{scene.demo[f'atlas-prod/{label}']}"
+
+
+def connect_asked(page: Page, scene: Scene) -> None:
+    page.goto(f"/infrastructures/{scene.demo['atlas-prod']}/")
+    page.get_by_role("link", name="DriveArray web-data", exact=True).focus()
+    page.keyboard.press("c")
+    expect(dialog(page)).to_be_visible()
+
+
+def renamed(page: Page, scene: Scene) -> None:
+    page.goto(f"/infrastructures/{scene.demo['atlas-prod']}/")
+    page.get_by_role("link", name="InstanceArray web", exact=True).focus()
+    page.keyboard.press("F2")
+    page.get_by_role("textbox", name="New label of web").fill("no_label")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Use 1 to 63 letters")).to_be_visible()
+
+
+def company(page: Page, scene: Scene) -> None:
+    """Somebody else looks at the same canvas."""
+    scene.hands.be_present("tomas", scene.demo["atlas-prod"], topic(scene, "db"))
+    page.goto(f"/infrastructures/{scene.demo['atlas-prod']}/")
+    expect(page.locator("#presence").get_by_text("Tomás Reyes is viewing db")).to_have_count(1)
+
+
 SCREENS = [
     Screen("sign-in", at("/sign-in/", "Infrastructure editor"), who=None),
     Screen("sign-in-refused", sign_in_refused, who=None, status=422),
@@ -225,6 +275,11 @@ SCREENS = [
     Screen("canvas-empty", at(lambda scene: f"/infrastructures/{scene.demo['sandbox-tomas']}/", "Nothing drawn yet")),
     Screen("canvas-viewer", at(lambda scene: scene.off.canvas, "Ask an owner"), who="vera"),
     Screen("canvas-far", far_away),
+    Screen("canvas-several", several_selected),
+    Screen("canvas-cable", cable_drawn),
+    Screen("canvas-connect", connect_asked),
+    Screen("canvas-rename", renamed, status=422),
+    Screen("canvas-company", company),
     Screen("outline", outline),
     Screen("account-menu", account_menu),
     Screen("shortcuts", shortcuts),
