@@ -68,7 +68,7 @@ def start(
     """
     own_key = uuid5(key, f"deploy {infrastructure.pk} {by.pk}") if key else None
     with transaction.atomic():
-        fresh = Infrastructure.objects.select_for_update(of=("self",)).get(pk=infrastructure.pk)
+        fresh = Infrastructure.objects.select_for_update(of=("self",), no_key=True).get(pk=infrastructure.pk)
         demand(why_not_deploy(role_of(by, fresh.pk)))
         if own_key and (begun := _begun_with(own_key)):
             return begun
@@ -118,7 +118,9 @@ def stop(deploy: Deploy, *, by: User) -> None:
 def retry(deploy: Deploy, *, by: User) -> None:
     """Goes on with a deploy that was stopped, or failed: the same plan, at the steps that are not done."""
     with transaction.atomic():
-        infrastructure = Infrastructure.objects.select_for_update(of=("self",)).get(pk=deploy.infrastructure_id)
+        infrastructure = Infrastructure.objects.select_for_update(of=("self",), no_key=True).get(
+            pk=deploy.infrastructure_id
+        )
         demand(why_not_deploy(role_of(by, infrastructure.pk)))
         fresh = _locked(deploy)
         demand(why_not_retry(fresh))
@@ -366,7 +368,7 @@ def record(
         by=by,
         text=text,
         detail=detail,
-        url=deploy.infrastructure.get_absolute_url(),
+        url=deploy.get_absolute_url(),
         result=result,
         topics=dict.fromkeys([deploy.topic, f"infrastructure-{pk}", f"design-{pk}", f"nodes-{pk}", *topics]),
         request_key=key,

@@ -45,7 +45,7 @@ def run(pk: int) -> timedelta | None:
     item = DeployItem.objects.select_related("step").get(pk=pk)
     kind = Kind(item.step.kind)
     try:
-        begun = begin(pk, _PREPARE.get(kind))
+        begun = begin(item, _PREPARE.get(kind))
         return _WORK[kind](begun) if begun else None
     except Failed as why:
         failure = why

@@ -59,28 +59,25 @@ class Failed(Exception):
         self.detail = detail
 
 
-def begin(pk: int, prepare: Callable[[DeployItem], None] | None) -> DeployItem | None:
+def begin(known: DeployItem, prepare: Callable[[DeployItem], None] | None) -> DeployItem | None:
     """Notes that an item is in work, and reserves what it needs. None when it is not to be done (any more)."""
     with transaction.atomic():
-        found = DeployItem.objects.select_related("step").get(pk=pk)
-        # Each deploy first, so that none ends while one of its items begins.
-        deploy = Deploy.objects.select_for_update(of=("self",)).get(pk=found.step.deploy_id)
-        step = DeployStep.objects.select_for_update(of=("self",)).get(pk=found.step_id)
-        item = DeployItem.objects.select_for_update(of=("self",)).get(pk=pk)
-        item.step, step.deploy = step, deploy
+        # The deploy is locked, so that none ends while one of its items begins; that orders its items as well.
+        deploy = Deploy.objects.select_for_update(of=("self",)).get(pk=known.step.deploy_id)
+        item = DeployItem.objects.select_related("step").get(pk=known.pk)
+        item.step.deploy = deploy
         if deploy.state != DeployState.RUNNING or item.state in (ItemState.DONE, ItemState.FAILED):
             return None
-        if deploy.stop_asked and step.started_at is None:
+        first = item.step.started_at is None
+        if deploy.stop_asked and first:
             return None
-        now, first = timezone.now(), step.started_at is None
         if item.state == ItemState.WAITING:
-            item.state, item.started_at = ItemState.RUNNING, now
+            item.state, item.started_at = ItemState.RUNNING, timezone.now()
             if prepare:
                 prepare(item)
             item.save(update_fields=["state", "started_at", "payload"])
         if first:
-            step.started_at = now
-            step.save(update_fields=["started_at"])
+            DeployStep.objects.filter(pk=item.step_id).update(started_at=item.started_at)
             wake(item)
     return item
 
@@ -122,7 +119,7 @@ _MODELS: dict[str, type[InstanceArray | DriveArray | Network]] = {
 
 def product_of(topic: str) -> AnyProduct | None:
     """Reads the row of a product anew, locked; null once it is removed."""
-    rows: models.QuerySet[Any] = _MODELS[kind_of(topic)].objects.select_for_update(of=("self",))
+    rows: models.QuerySet[Any] = _MODELS[kind_of(topic)].objects.select_for_update(of=("self",), no_key=True)
     product: AnyProduct | None = rows.filter(pk=array_pk(topic)).first()
     return product
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import transaction
+from hypothesis import strategies as st
 
 from editor import deploys
 from editor.design import design_of, products, real_of
@@ -16,6 +24,7 @@ from editor.models import (
     InstanceArray,
     Power,
     Server,
+    ServerType,
     StoragePool,
     User,
 )
@@ -84,15 +93,55 @@ class World:
         return {one.label: one.server.power for one in instances if one.server}
 
 
-def make_world(clock: Clock, *, count: int = 3) -> World:
+def make_world(clock: Clock, *, count: int = 3, free: int = 3) -> World:
     owner = factories.make_user("Olga Own")
     infrastructure = factories.make_infrastructure(owner)
     web = factories.make_instance_array(infrastructure, count=count, power=Power.ON)
     data = factories.make_drive_array(infrastructure, instance_array=web, count=count, made=False)
-    for number in range(3):
+    for number in range(free):
         Server.objects.create(
             server_type=web.server_type, serial=f"free-{number}", address=f"simulated://free-{number}?start=off"
         )
     world = World(clock, owner, infrastructure, web, data)
     world.settle()
     return world
+
+
+@contextmanager
+def rolled_back(world: World) -> Iterator[None]:
+    """Whatever happens inside, database, drives, machines and clock are afterwards as before."""
+    driver = world.driver()
+    drives, now = copy.deepcopy(driver._drives), world.clock.now
+    try:
+        with transaction.atomic():
+            yield
+            transaction.set_rollback(True)
+    finally:
+        driver._drives, world.clock.now = drives, now
+        # Nobody had switched a machine before: without their files, all are as when first met.
+        shutil.rmtree(settings.DATA_DIR / "machines", ignore_errors=True)
+
+
+def draw_anything(world: World, data: st.DataObject) -> None:
+    """Draws any numbers, sizes and attachments of what is there, deletes some of it, and adds some."""
+    infrastructure, numbers = world.infrastructure, st.sets(st.integers(1, 4), max_size=3)
+    for kind in data.draw(st.lists(st.sampled_from(["instance", "drive"]), max_size=2), "new"):
+        label = f"{kind}-{InstanceArray.objects.count() + DriveArray.objects.count()}-{infrastructure.deploys.count()}"
+        if kind == "instance":
+            InstanceArray.objects.create(
+                infrastructure=infrastructure, label=label, server_type=ServerType.objects.get(), count=1
+            )
+        else:
+            DriveArray.objects.create(infrastructure=infrastructure, label=label, size_mb=2048)
+    kept = []
+    for instance_array in infrastructure.instance_arrays.all():
+        instance_array.leaves = data.draw(st.booleans(), f"{instance_array} leaves") and instance_array.is_deployed
+        instance_array.numbers = data.draw(numbers, f"{instance_array}'s numbers")
+        instance_array.save()
+        kept += [] if instance_array.leaves else [instance_array]
+    for drive_array in infrastructure.drive_arrays.all():
+        drive_array.leaves = data.draw(st.booleans(), f"{drive_array} leaves") and drive_array.is_deployed
+        drive_array.numbers = data.draw(numbers, f"{drive_array}'s numbers")
+        drive_array.size_mb += data.draw(st.sampled_from([0, 1024]), f"{drive_array} grows")
+        drive_array.instance_array = data.draw(st.sampled_from([None, *kept]), f"{drive_array} is attached to")
+        drive_array.save()
