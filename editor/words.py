@@ -85,6 +85,13 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
+def named(labels: Sequence[str]) -> str:
+    """Answers "web", "web and db", "web, db and 3 others"."""
+    if len(labels) <= 3:
+        return listed(labels)
+    return f"{labels[0]}, {labels[1]} and {counted(len(labels) - 2, 'other')}"
+
+
 def numbered(numbers: Iterable[int], *, sign: str = "") -> str:
     """Answers numbers in order, runs of three or more in short: "1, 3 and 5", "2 to 5"; each after the sign."""
     runs: list[list[int]] = []

@@ -7,7 +7,7 @@ and yours, `Undecided` one that waits for what shall become of drives.
 
 from .arrays import add_drive_array, add_instance_array, configure_drive_array, configure_instance_array
 from .discarding import discard, discard_all, why_not_discard
-from .draft import Draft, Stale, rows_of
+from .draft import Draft, Stale
 from .growth import Undecided
 from .history import can_redo, can_undo, redo, undo
 from .infrastructures import (
@@ -17,6 +17,7 @@ from .infrastructures import (
     rename_infrastructure,
 )
 from .products import add_network, attach, connect, copy, delete, rename
+from .rows import rows_of
 
 __all__ = [
     "Draft",

@@ -34,10 +34,10 @@ from editor.models import (
     User,
 )
 from editor.rules import Refused
-from editor.words import counted, size
+from editor.words import counted, numbered, size
 
 from .draft import Draft, Stale, made_earlier
-from .growth import attached_to, follow, grown, set_numbers
+from .growth import DELETE, KEEP, attached_to, follow, grown, set_numbers
 
 FIRST_ROW_Y = 176
 """Where the first InstanceArray stands, below WAN and LAN."""
@@ -173,20 +173,27 @@ def configure_instance_array(
         demand(why_not_label(label, draft.labels_like(label, but=row)))
         demand(why_not_server_type(row, server_type.pk))
         demand(why_not_count(count, "server"))
+        text = _differences(theirs, yours)
         numbers: Collection[int] = row.numbers
         if count < len(numbers):
             goes = set(leaving) or set(sorted(numbers)[count:])
             demand(why_not_leave(row.label, numbers, goes, count))
             numbers = set(numbers) - goes
+            text += f". {_what_goes(row.label, goes, drives)}"
         elif count > len(numbers):
             waiting = {number for each in attached_to(draft, row) for number in each.numbers}
             numbers = grown(numbers, count, (row.deployed or {}).get("numbers", ()), waiting)
         draft.change(row, label=label, server_type=server_type.pk, numbers=sorted(numbers))
         if count != row.count:
             follow(draft, row, drives=drives)
-        text = _differences(theirs, yours)
         draft.record(f"change {label}", "changed", label, text, url=row.get_absolute_url())
         return row
+
+
+def _what_goes(label: str, goes: Collection[int], drives: str) -> str:
+    """Answers "web-3 and web-4 go, their drives are kept." """
+    fate = {KEEP: ", their drives are kept", DELETE: ", their drives are deleted"}.get(drives, "")
+    return f"{numbered(goes, sign=f'{label}-')} {'goes' if len(goes) == 1 else 'go'}{fate}."
 
 
 def configure_drive_array(
@@ -255,5 +262,5 @@ def demand_seen(row: Any, seen: int | None, theirs: dict[str, str], yours: dict[
 
 
 def _differences(before: dict[str, str], after: dict[str, str]) -> str:
-    """Answers "12 servers → 10 servers, analytics → numbers"."""
+    """Answers "web → front, 12 servers → 10 servers"."""
     return ", ".join(f"{old} → {after[field]}" for field, old in before.items() if old != after[field])

@@ -10,10 +10,11 @@ from editor.models import DriveArray, Infrastructure, InstanceArray, Network, Us
 from editor.rules import Refused
 from editor.words import counted
 
-from .draft import Draft, rows_of, whole
+from .draft import Draft
 from .growth import attached_to, follow, set_numbers
 from .integrity import fit_drives, references, why_not_stand, without_gone
 from .products import leave_networks
+from .rows import rows_of, whole
 
 
 def discard(product: AnyProduct, *, by: User) -> None:

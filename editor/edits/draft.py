@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Lower
 from django.utils import timezone
 
@@ -21,33 +20,21 @@ from editor.actions import demand, demand_operator
 from editor.design import AnyProduct
 from editor.design_rules import why_not_design
 from editor.models import (
-    INTERFACES,
     DesignStep,
-    DriveArray,
     Event,
     Infrastructure,
-    InstanceArray,
-    Interface,
     Network,
     User,
 )
 from editor.plan import Drawn, kind_of
 from editor.rules import Refused
 
-P = TypeVar("P", bound=AnyProduct)
+from .rows import KINDS, pk_of, put, row_of, rows_of, state_of, whole, write_rows
 
-KINDS: dict[str, type[AnyProduct]] = {
-    "network": Network,
-    "instance-array": InstanceArray,
-    "drive-array": DriveArray,
-}
-"""By the first part of their topics; in this order one never refers to a later one."""
+P = TypeVar("P", bound=AnyProduct)
 
 TOPICS_MAX = 60
 """More products than that are told as one: everybody looks at the whole canvas again."""
-
-_COLUMNS = {"numbers": ["count", "own_numbers"]}
-"""What `drawn()` answers under another name than its columns have."""
 
 
 class Stale(Refused):
@@ -59,47 +46,10 @@ class Stale(Refused):
         self.product, self.theirs, self.yours = product, theirs, yours
 
 
-def row_of(topic: str) -> AnyProduct | None:
-    """Answers the product of a topic, with all that `drawn()` needs; null when it is not there."""
-    return rows_of([topic]).get(topic)
-
-
-def rows_of(topics: Iterable[str]) -> dict[str, AnyProduct]:
-    """Answers those of the products that are there, by topic; at most four queries."""
-    pks: dict[str, list[int]] = {}
-    for topic in topics:
-        pks.setdefault(kind_of(topic), []).append(pk_of(topic))
-    found: dict[str, AnyProduct] = {}
-    for kind, wanted in pks.items():
-        found |= {row.topic: row for row in whole(KINDS[kind].objects.filter(pk__in=wanted))}
-    return found
-
-
-def whole(rows: QuerySet[Any]) -> QuerySet[Any]:
-    """Answers the rows with what `drawn()` and the words about them need."""
-    if rows.model is InstanceArray:
-        return rows.select_related("changed_by", "server_type").prefetch_related("interfaces")
-    if rows.model is DriveArray:
-        return rows.select_related("changed_by", "instance_array")
-    return rows.select_related("changed_by")
-
-
-def pk_of(topic: str) -> int:
-    """Answers 7 of "drive-array-7"."""
-    return int(topic.rpartition("-")[2])
-
-
-def state_of(row: AnyProduct) -> Drawn | None:
-    """Answers what the design says of a product: null when it goes."""
-    return None if row.leaves else row.drawn()
-
-
 class Draft:
     """The design of one infrastructure, locked for one edit of one person. Open it inside a transaction."""
 
-    def __init__(
-        self, infrastructure: int, *, by: User, or_permission: str = "", key: UUID | None = None, check: bool = True
-    ) -> None:
+    def __init__(self, infrastructure: int, *, by: User, or_permission: str = "", key: UUID | None = None) -> None:
         self.by, self.key = by, key
         self.infrastructure = Infrastructure.objects.select_for_update(of=("self",), no_key=True).filter(
             pk=infrastructure
@@ -107,7 +57,7 @@ class Draft:
         self.earlier = Event.objects.filter(request_key=key, infrastructure=infrastructure).first() if key else None
         """What was recorded when the same request came before: then there is nothing to do."""
         demand_operator(by, infrastructure, or_permission=or_permission)
-        if check and not self.earlier:
+        if not self.earlier:
             demand(why_not_design(self.infrastructure))
         self.rows: dict[str, AnyProduct] = {}
         self.before: dict[str, Drawn | None] = {}
@@ -261,76 +211,9 @@ class Draft:
             row.changed_at, row.changed_by = now, self.by
             row.leaves = self.after[topic] is None
         for kind in KINDS.values():
-            self._write([self.rows[topic] for topic in changed if type(self.rows[topic]) is kind])
+            alike = [self.rows[topic] for topic in changed if type(self.rows[topic]) is kind]
+            write_rows(alike, self.after, added=self.added, revived=self.revived)
         return entries
-
-    def _write(self, rows: list[Any]) -> None:
-        """Writes rows of one kind: first those that go, then those that come, so that labels are free again."""
-        if not rows:
-            return
-        model = type(rows[0])
-        if going := [row.pk for row in rows if row.leaves and row.deployed is None]:
-            model.objects.filter(pk__in=going).delete()
-        rows = [row for row in rows if row.pk not in going]
-        coming = [row for row in rows if row.topic in self.revived]
-        there = [row for row in rows if row.topic not in self.revived]
-        # Two that swap their labels would meet: only the last of these two updates is seen by anybody.
-        renamed = [row for row in there if not row.leaves and row.label != self.drawn(row)["label"]]
-        if len(renamed) > 1:
-            for row in renamed:
-                row.label = f"-{row.pk}"
-            model.objects.bulk_update(renamed, ["label"], batch_size=200)
-        was = {row.topic: row.drawn() for row in there if not row.leaves and row.topic not in self.added}
-        for row in rows:
-            if not row.leaves:
-                put(row, self.drawn(row))
-        for row in coming:
-            row.save(force_insert=True)
-        self._write_columns(there, was)
-        if model is InstanceArray:
-            self._write_interfaces([row for row in rows if not row.leaves], was)
-
-    def _write_columns(self, rows: list[Any], was: dict[str, Drawn]) -> None:
-        """Writes what changed of rows that were there before: few columns, as these may be many rows."""
-        for leaves in (True, False):
-            if alike := [row for row in rows if row.leaves == leaves]:
-                type(rows[0]).objects.filter(pk__in=[row.pk for row in alike]).update(
-                    leaves=leaves,
-                    revision=F("revision") + 1,
-                    changed_at=alike[0].changed_at,
-                    changed_by=self.by,
-                )
-        changed: dict[tuple[str, ...], list[Any]] = {}
-        for row in rows:
-            before, after = was.get(row.topic), self.drawn(row)
-            if before is not None:
-                fields = tuple(field for field in after if before[field] != after[field] and field != "interfaces")
-                changed.setdefault(fields, []).append(row)
-        for fields, alike in changed.items():
-            if fields:
-                columns = [column for field in fields for column in _COLUMNS.get(field, [field])]
-                type(rows[0]).objects.bulk_update(alike, columns, batch_size=200)
-
-    def _write_interfaces(self, arrays: list[InstanceArray], was: dict[str, Drawn]) -> None:
-        changed = []
-        for array in arrays:
-            now = self.drawn(array)["interfaces"]
-            there = was[array.topic]["interfaces"] if array.topic in was else None
-            changed += [
-                Interface(instance_array=array, index=index, network_id=now[index])
-                for index in range(INTERFACES)
-                if there is None or there[index] != now[index]
-            ]
-            # What was read before is not true any more.
-            getattr(array, "_prefetched_objects_cache", {}).clear()
-        if changed:
-            Interface.objects.bulk_create(
-                changed,
-                batch_size=200,
-                update_conflicts=True,
-                unique_fields=["instance_array", "index"],
-                update_fields=["network"],
-            )
 
     def tell(self, verb: str, subject: str, text: str = "", *, topics: list[str], url: str = "") -> None:
         """Writes the Event of this edit."""
@@ -361,18 +244,6 @@ class Draft:
         return canvas.card_height(len(numbers))
 
 
-def put(row: AnyProduct, drawn: Drawn) -> None:
-    """Writes a design into the columns of a row. Interfaces have rows of their own."""
-    row.label = drawn["label"]
-    if isinstance(row, InstanceArray):
-        row.server_type_id = drawn["server_type"]
-        row.numbers = drawn["numbers"]
-    elif isinstance(row, DriveArray):
-        row.storage_type, row.size_mb = drawn["storage_type"], drawn["size_mb"]
-        row.numbers, row.grows = drawn["numbers"], drawn["grows"]
-        row.instance_array_id = drawn["instance_array"]
-
-
 def made_earlier(draft: Draft, kind: type[P]) -> P:
     """Answers what the same request made before."""
     assert draft.earlier is not None
@@ -384,17 +255,3 @@ def made_earlier(draft: Draft, kind: type[P]) -> P:
 
 def _gone(what: str) -> Infrastructure:
     raise Refused(f"{what} is not there any more.")
-
-
-__all__ = [
-    "KINDS",
-    "Draft",
-    "Stale",
-    "made_earlier",
-    "pk_of",
-    "row_of",
-    "rows_of",
-    "state_of",
-    "transaction",
-    "whole",
-]

@@ -11,7 +11,8 @@ from editor.plan import with_count
 from editor.rules import Refused
 from editor.words import counted
 
-from .draft import Draft, whole
+from .draft import Draft
+from .rows import whole
 
 KEEP, DELETE = "keep", "delete"
 

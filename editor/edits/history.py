@@ -11,8 +11,9 @@ from editor.actions import demand
 from editor.models import Deploy, DesignStep, Infrastructure, User
 from editor.rules import Refused
 
-from .draft import Draft, rows_of
+from .draft import Draft
 from .integrity import fit_drives, why_not_stand
+from .rows import rows_of
 
 
 def can_undo(infrastructure: Infrastructure, user: User) -> str | None:

@@ -8,8 +8,9 @@ from editor.design_rules import SAN_INDEX
 from editor.models import DriveArray, InstanceArray, Interface
 from editor.plan import Drawn, kind_of, topic_of_array
 
-from .draft import Draft, pk_of, rows_of, whole
+from .draft import Draft
 from .growth import set_numbers
+from .rows import pk_of, rows_of, whole
 
 
 def fit_drives(draft: Draft) -> None:

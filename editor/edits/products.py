@@ -20,11 +20,12 @@ from editor.design_rules import (
 )
 from editor.models import DriveArray, Infrastructure, InstanceArray, Network, NetworkKind, User
 from editor.rules import Refused
-from editor.words import counted
+from editor.words import named
 
 from .arrays import demand_seen, place
-from .draft import Draft, P, made_earlier, whole
-from .growth import attached_to, drives_to_leave, set_numbers
+from .draft import Draft, P, made_earlier
+from .growth import DELETE, attached_to, drives_to_leave, set_numbers
+from .rows import whole
 
 LABEL_STEM_MAX = 54
 """A copy's label has "-copy" and a number behind it."""
@@ -86,10 +87,10 @@ def delete(products: Collection[AnyProduct], *, by: User, drives: str = "") -> N
             if isinstance(row, InstanceArray):
                 _let_drives_go(draft, row, drives)
         leave_networks(draft, [row for row in rows if isinstance(row, Network)])
-        named = _named([row.label for row in rows])
+        names = named([row.label for row in rows])
         deployed = any(row.is_deployed for row in rows)
         url = rows[0].get_absolute_url() if len(rows) == 1 and deployed else ""
-        draft.record(f"delete {named}", "marked for deletion" if deployed else "removed", named, url=url)
+        draft.record(f"delete {names}", "marked for deletion" if deployed else "removed", names, url=url)
 
 
 def _let_drives_go(draft: Draft, array: InstanceArray, drives: str) -> None:
@@ -98,7 +99,7 @@ def _let_drives_go(draft: Draft, array: InstanceArray, drives: str) -> None:
     leaving = drives_to_leave(attached, array.numbers, drives)
     for each in attached:
         numbers = set(each.numbers)
-        if drives == "delete" or each.is_deployed:
+        if drives == DELETE or each.is_deployed:
             numbers -= leaving[each.pk]
         if not numbers and each.numbers:
             draft.take_away(each)
@@ -206,12 +207,3 @@ def copy(product: P, *, by: User, key: UUID | None = None) -> P:
 def _permission(what: str, product: AnyProduct) -> str:
     """Answers the permission with which staff may do this without being a member."""
     return f"editor.{what}_{type(product).__name__.lower()}"
-
-
-def _named(labels: list[str]) -> str:
-    """Answers "web", "web and db" or "web, db and 3 more"."""
-    if len(labels) <= 2:
-        return " and ".join(labels)
-    if len(labels) == 3:
-        return f"{labels[0]}, {labels[1]} and {labels[2]}"
-    return f"{labels[0]}, {labels[1]} and {counted(len(labels) - 2, 'other')}"

@@ -271,6 +271,7 @@ def test_deleted_drives_go_with_their_servers(web: InstanceArray, web_data: Driv
     configure(web, by=ana, count=2, drives="delete")
 
     assert (now_is(web).numbers, now_is(web_data).numbers) == ([1, 2], [1, 2])
+    assert said() == ("changed", "web", "4 servers → 2 servers. web-3 and web-4 go, their drives are deleted.")
     assert Drive.objects.count() == 4
 
 

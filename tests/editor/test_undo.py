@@ -383,6 +383,17 @@ def test_labels_that_were_swapped_are_swapped_back(atlas: Infrastructure, web: I
     assert (now_is(web).label, now_is(db).label) == ("web", "db")
 
 
+def test_label_that_is_new_again_is_had_back(atlas: Infrastructure, web: InstanceArray, ana: User) -> None:
+    edits.rename(web, by=ana, seen=0, label="front")
+    edits.add_instance_array(atlas, by=ana, label="web")
+    drawn = drawn_in(atlas)
+
+    edits.discard_all(atlas, by=ana)
+    edits.undo(atlas, by=ana)
+
+    assert drawn_in(atlas) == drawn
+
+
 def test_broken_off_deploy_is_not_discarded(atlas: Infrastructure, web: InstanceArray, ana: User) -> None:
     InstanceArray.objects.update(unsettled=True)
 

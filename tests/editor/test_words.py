@@ -69,3 +69,14 @@ def test_moment_has_no_leading_zero() -> None:
 
 def test_counted() -> None:
     assert [words.counted(one, "snapshot") for one in (0, 1, 2)] == ["0 snapshots", "1 snapshot", "2 snapshots"]
+
+
+def test_many_are_not_all_named() -> None:
+    labels = ["web", "db", "logs", "data", "cache"]
+
+    assert [words.named(labels[:number]) for number in (1, 2, 3, 5)] == [
+        "web",
+        "web and db",
+        "web, db and logs",
+        "web, db and 3 others",
+    ]
