@@ -6,6 +6,7 @@ and yours, `Undecided` one that waits for what shall become of drives.
 """
 
 from .arrays import add_drive_array, add_instance_array, configure_drive_array, configure_instance_array
+from .copying import copy, copy_all
 from .discarding import discard, discard_all, why_not_discard
 from .draft import Draft, Stale
 from .growth import Undecided
@@ -16,7 +17,7 @@ from .infrastructures import (
     draw_first_networks,
     rename_infrastructure,
 )
-from .products import add_network, attach, connect, copy, delete, rename
+from .products import add_network, attach, connect, delete, rename
 from .rows import rows_of
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "configure_instance_array",
     "connect",
     "copy",
+    "copy_all",
     "create_infrastructure",
     "delete",
     "delete_infrastructure",

@@ -1,4 +1,4 @@
-"""What is done to any product, and between two of them: rename, delete, attach, connect, copy."""
+"""What is done to any product, and between two of them: rename, delete, attach, connect."""
 
 from __future__ import annotations
 
@@ -22,13 +22,10 @@ from editor.models import DriveArray, Infrastructure, InstanceArray, Network, Ne
 from editor.rules import Refused
 from editor.words import named
 
-from .arrays import demand_seen, place
+from .arrays import demand_seen
 from .draft import Draft, P, made_earlier
 from .growth import DELETE, attached_to, drives_to_leave, set_numbers
 from .rows import whole
-
-LABEL_STEM_MAX = 54
-"""A copy's label has "-copy" and a number behind it."""
 
 
 def add_network(infrastructure: Infrastructure, *, by: User, key: UUID | None = None, label: str = "") -> Network:
@@ -40,13 +37,13 @@ def add_network(infrastructure: Infrastructure, *, by: User, key: UUID | None = 
         label = label or draft.free_label("network")
         demand(why_not_label(label, draft.labels_like(label)))
         network = Network(label=label, kind=NetworkKind.LAN)
-        network.x, network.y = _place_of_lan(draft)
+        network.x, network.y = place_of_lan(draft)
         draft.add(network)
         draft.record(f"add {label}", "added network", label, url=network.get_absolute_url())
         return network
 
 
-def _place_of_lan(draft: Draft) -> tuple[int, int]:
+def place_of_lan(draft: Draft) -> tuple[int, int]:
     """Left of the arrays, in the first gap between WAN and SAN, or else below all of them."""
     taken = sorted(draft.infrastructure.networks.values_list("y", flat=True))
     y = canvas.NETWORK_STEP_Y
@@ -58,7 +55,7 @@ def _place_of_lan(draft: Draft) -> tuple[int, int]:
 def rename(product: P, *, by: User, seen: int | None, label: str) -> P:
     """Gives a product another label; the names of its servers and drives follow when it is deployed."""
     with transaction.atomic():
-        draft = Draft(product.infrastructure_id, by=by, or_permission=_permission("change", product))
+        draft = Draft(product.infrastructure_id, by=by, or_permission=permission("change", product))
         row = draft.look(product)
         demand_seen(row, seen, {"label": row.label}, {"label": label})
         demand(why_not_change(row))
@@ -78,7 +75,7 @@ def delete(products: Collection[AnyProduct], *, by: User, drives: str = "") -> N
         raise Refused("Nothing is selected. Select what shall be deleted.")
     first = next(iter(products))
     with transaction.atomic():
-        draft = Draft(first.infrastructure_id, by=by, or_permission=_permission("delete", first))
+        draft = Draft(first.infrastructure_id, by=by, or_permission=permission("delete", first))
         rows = draft.look_at(products)
         for row in rows:
             demand(why_not_delete(row))
@@ -177,33 +174,6 @@ def connect(
         return row
 
 
-def copy(product: P, *, by: User, key: UUID | None = None) -> P:
-    """Adds a product that is drawn like this one, beside it. Servers, drives and what is on them are not copied."""
-    with transaction.atomic():
-        draft = Draft(product.infrastructure_id, by=by, key=key, or_permission=_permission("add", product))
-        if draft.earlier:
-            return made_earlier(draft, type(product))
-        row = draft.look(product)
-        demand(why_not_change(row))
-        if isinstance(row, Network) and row.kind != NetworkKind.LAN:
-            raise Refused(f"{row.label} exists once in an infrastructure. Only a LAN can be copied.")
-        drawn = draft.drawn(row)
-        stem = row.label[:LABEL_STEM_MAX].rstrip("-")
-        drawn["label"] = draft.free_label(stem if stem.endswith("-copy") else f"{stem}-copy", numbered=False)
-        made = type(row)(label=drawn["label"])
-        if isinstance(made, InstanceArray):
-            drawn["numbers"] = list(range(1, len(drawn["numbers"]) + 1))
-            made.server_type_id = drawn["server_type"]
-        if isinstance(made, Network):
-            made.kind = NetworkKind.LAN
-            made.x, made.y = _place_of_lan(draft)
-        else:
-            made.x, made.y = place(draft, {}, canvas.card_height(len(drawn["numbers"])), start=(row.x, row.y))
-        draft.add(made, drawn)
-        draft.record(f"copy {row.label}", f"copied {row.label} to", made.label, url=made.get_absolute_url())
-        return made
-
-
-def _permission(what: str, product: AnyProduct) -> str:
+def permission(what: str, product: AnyProduct) -> str:
     """Answers the permission with which staff may do this without being a member."""
     return f"editor.{what}_{type(product).__name__.lower()}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -67,13 +67,8 @@ def _add(request: HttpRequest, pk: int, make: Callable[..., AnyProduct], **desig
 @require_POST
 def copy(request: HttpRequest, pk: int) -> HttpResponse:
     infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
-    new: list[AnyProduct] = []
-    key = _key(request)
     try:
-        for product in _named(request, infrastructure):
-            # One request may name many products: each gets a key of its own.
-            own = uuid5(key, product.topic) if key else None
-            new.append(edits.copy(product, by=_user(request), key=own))
+        new = edits.copy_all(_named(request, infrastructure), by=_user(request), key=_key(request))
     except Refused as refused:
         return refuse(request, str(refused), back=infrastructure.get_absolute_url())
     if wants_text(request):

@@ -485,6 +485,28 @@ def test_copy_is_drawn_alike(atlas: Infrastructure, web: InstanceArray, web_data
         edits.copy(atlas.networks.get(kind="san"), by=ana)
 
 
+def test_copies_of_several_belong_together(
+    atlas: Infrastructure, web: InstanceArray, web_data: DriveArray, ana: User
+) -> None:
+    lan = atlas.networks.get(kind="lan")
+    configure(web, by=ana, count=3, leaving=[2], drives="keep")
+    key = uuid4()
+
+    data, servers, office = edits.copy_all([web_data, web, lan], by=ana, key=key)
+    again = edits.copy_all([web_data, web, lan], by=ana, key=key)
+
+    assert {one.topic for one in again} == {data.topic, servers.topic, office.topic}
+    assert (data.label, servers.label, office.label) == ("web-data-copy", "web-copy", "lan-copy")
+    assert now_is(data).drawn() == now_is(web_data).drawn() | {"label": "web-data-copy", "instance_array": servers.pk}
+    assert now_is(servers).drawn()["interfaces"][1] == office.pk
+    assert said() == ("copied web-data, web and lan to", "web-data-copy, web-copy and lan-copy", "")
+    edits.undo(atlas, by=ana)
+    assert DriveArray.objects.count() == 1
+    with refused("san exists once in an infrastructure."):
+        edits.copy_all([web, atlas.networks.get(kind="san")], by=ana)
+    assert InstanceArray.objects.count() == 1
+
+
 def test_copy_of_a_long_label_has_a_valid_one(atlas: Infrastructure, web: InstanceArray, ana: User) -> None:
     array = edits.add_instance_array(atlas, by=ana, label="a" * 63)
 
