@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from editor import deploys
+from editor import deployer, deploys
 from editor.models import (
     DeployItem,
     DeployState,
@@ -192,6 +192,22 @@ def test_stop_ends_after_the_steps_that_have_begun(world: World) -> None:
     deploys.retry(deploy, by=world.owner)
     assert world.work(deploy).state == DeployState.DONE
     assert world.power() == {"web-1": "on", "web-2": "on", "web-3": "on"}
+
+
+def test_deploy_does_not_end_while_a_step_can_begin(world: World) -> None:
+    """A worker that looked just before the last item of a step ended sees nothing to do, and would end the deploy."""
+    world.data.size_mb = 2 * 40960
+    world.data.save()
+    deploy = world.start()
+
+    deployer.end(deploy.pk)
+    deploy.refresh_from_db()
+    assert deploy.state == DeployState.RUNNING
+    deploys.stop(deploy, by=world.owner)
+    deployer.end(deploy.pk)
+
+    deploy.refresh_from_db()
+    assert deploy.state == DeployState.STOPPED
 
 
 def test_nothing_is_destroyed_that_was_not_reviewed(world: World) -> None:
