@@ -100,6 +100,46 @@ class Hands:
         """For an hour somebody looks at a card, on a page of their own."""
         self._ask("be_present", who=who, infrastructure=infrastructure, topic=topic)
 
+    def free_servers(self, number: int, kind: str = "M.16.64") -> None:
+        """An administrator adds servers that nobody has, all off; the type is made if need be."""
+        self._ask("free_servers", number=number, kind=kind)
+
+    def add_drives(self, world: World, *, by: str, attached: bool = False, **design: Any) -> int:
+        """Somebody else draws a DriveArray of 1 GB drives; answers its id."""
+        return int(
+            self._ask(
+                "add_drives",
+                infrastructure=world.infrastructure,
+                by=by,
+                instance_array=world.instance_array if attached else None,
+                **({"size_mb": 1024} | design),
+            )
+        )
+
+    def add_servers(self, world: World, *, by: str, kind: str = "M.16.64", **design: Any) -> int:
+        """Somebody else draws an InstanceArray; answers its id."""
+        return int(self._ask("add_servers", infrastructure=world.infrastructure, by=by, kind=kind, **design))
+
+    def configure_drives(self, drive_array: int, *, by: str, **changes: Any) -> None:
+        """Somebody else saves the form of a DriveArray, with some fields changed."""
+        self._ask("configure_drives", drive_array=drive_array, by=by, changes=changes)
+
+    def configure_servers(self, instance_array: int, *, by: str, **changes: Any) -> None:
+        """Somebody else saves the form of an InstanceArray, with some fields changed."""
+        self._ask("configure_servers", instance_array=instance_array, by=by, changes=changes)
+
+    def real(self, infrastructure: int) -> dict[str, Any]:
+        """Answers what exists: `servers` by label with their power, `drives` by label, and `deploys`, oldest first.
+
+        A drive is [its id, size in GB as its volume has it, the label of its server].
+        """
+        real: dict[str, Any] = self._ask("real", infrastructure=infrastructure)
+        return real
+
+    def last_try(self, infrastructure: int) -> None:
+        """What a deploy does for the second time has failed often enough when that fails."""
+        self._ask("last_try", infrastructure=infrastructure)
+
     def demo(self) -> dict[str, int]:
         """Answers the ids of the demo's infrastructures, arrays and drives by their paths: "atlas-prod/web-data-2"."""
         ids: dict[str, int] = self._ask("demo")
@@ -128,7 +168,7 @@ class Maker:
 
         self.people = {user.email.partition("@")[0]: user for user in User.objects.all()}
         self.people["stranger"] = User.objects.create_user("stranger@example.org", None, name="Sam Stranger")
-        self.made = 0
+        self.made = self.freed = 0
 
     def make(
         self,
@@ -289,6 +329,74 @@ class Maker:
                 "seen_at": timezone.now() + timedelta(hours=1),
             },
         )
+
+    def free_servers(self, *, number: int, kind: str) -> None:
+        from editor.models import Server, ServerType
+
+        server_type, _ = ServerType.objects.get_or_create(label=kind, defaults={"cores": 16, "ram_gb": 64})
+        for _ in range(number):
+            self.freed += 1
+            serial = f"FREE-{self.freed}"
+            Server.objects.create(server_type=server_type, serial=serial, address=f"simulated://{serial}?start=off")
+
+    def add_drives(self, *, infrastructure: int, by: str, instance_array: int | None, **design: Any) -> int:
+        from editor import edits
+        from editor.models import Infrastructure, InstanceArray
+
+        owner = InstanceArray.objects.get(pk=instance_array) if instance_array else None
+        row = Infrastructure.objects.get(pk=infrastructure)
+        return int(edits.add_drive_array(row, by=self.people[by], instance_array=owner, **design).pk)
+
+    def add_servers(self, *, infrastructure: int, by: str, kind: str, **design: Any) -> int:
+        from editor import edits
+        from editor.models import Infrastructure, ServerType
+
+        server_type, _ = ServerType.objects.get_or_create(label=kind, defaults={"cores": 16, "ram_gb": 64})
+        row = Infrastructure.objects.get(pk=infrastructure)
+        return int(edits.add_instance_array(row, by=self.people[by], server_type=server_type, **design).pk)
+
+    def configure_drives(self, *, drive_array: int, by: str, changes: dict[str, Any]) -> None:
+        from editor.models import DriveArray
+        from tests.editor import designing
+
+        designing.configure_drives(DriveArray.objects.get(pk=drive_array), by=self.people[by], **changes)
+
+    def configure_servers(self, *, instance_array: int, by: str, changes: dict[str, Any]) -> None:
+        from editor.models import InstanceArray
+        from tests.editor import designing
+
+        designing.configure(InstanceArray.objects.get(pk=instance_array), by=self.people[by], **changes)
+
+    def real(self, *, infrastructure: int) -> dict[str, Any]:
+        from editor.models import Deploy, Drive, Instance
+        from editor.volumes import driver_of
+
+        instances = Instance.objects.filter(instance_array__infrastructure=infrastructure, server__isnull=False)
+        drives = Drive.objects.filter(drive_array__infrastructure=infrastructure, head_layer__isnull=False)
+        return {
+            "servers": {
+                one.label: one.server.power if one.server else ""
+                for one in instances.select_related("instance_array", "server").order_by("pk")
+            },
+            "drives": {
+                one.label: [
+                    one.pk,
+                    driver_of(one.pool).size_bytes(one.pk) / 1024**3,
+                    one.instance.label if one.instance else "",
+                ]
+                for one in drives.select_related("pool", "drive_array", "instance__instance_array").order_by("pk")
+            },
+            "deploys": [str(one.state) for one in Deploy.objects.filter(infrastructure=infrastructure).order_by("pk")],
+        }
+
+    def last_try(self, *, infrastructure: int) -> None:
+        from editor.build.items import TRIES
+        from editor.models import DeployItem, ItemState
+
+        running = DeployItem.objects.filter(step__deploy__infrastructure=infrastructure, state=ItemState.RUNNING)
+        for item in running:
+            item.payload["tries"] = TRIES - 1
+            item.save(update_fields=["payload"])
 
     def demo(self) -> dict[str, int]:
         from editor.models import DriveArray, Infrastructure, InstanceArray

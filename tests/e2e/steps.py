@@ -97,3 +97,38 @@ def without_page_load(page: Page) -> Iterator[None]:
 def numbers(locator: Locator) -> list[str]:
     """The snapshot numbers that rows speak of, in their order."""
     return re.findall(r"#\d+", " ".join(locator.all_inner_texts()))
+
+
+def deploy_button(page: Page) -> Locator:
+    """The button of the header: "Deploy (2 changes)", or what is deployed just now."""
+    return page.locator("#review")
+
+
+def waits_for_deploy(page: Page, number: int) -> None:
+    """The header counts what waits."""
+    words = rf"\({number}\s*change{'' if number == 1 else 's'}\)" if number else ", nothing to deploy"
+    expect(deploy_button(page)).to_have_accessible_name(re.compile(rf"^Deploy ?{words}$"))
+
+
+def open_review(page: Page) -> None:
+    deploy_button(page).click()
+    expect(panel(page).get_by_role("heading", name=re.compile("^Review "))).to_be_visible()
+
+
+def confirm_button(page: Page) -> Locator:
+    """The button of the review that begins it."""
+    return panel(page).get_by_role("button", name=re.compile(r"^Deploy \d+ changes?$"))
+
+
+def is_deployed(page: Page) -> None:
+    expect(panel(page).get_by_role("heading", name=re.compile("^Deployed "))).to_be_visible()
+
+
+def changes(page: Page) -> Locator:
+    """The changes that a review lists."""
+    return panel(page).get_by_role("list", name="Changes", exact=True).locator("> li")
+
+
+def plan_step(page: Page, title: str | re.Pattern[str]) -> Locator:
+    """A step of a deploy that runs or ran."""
+    return panel(page).get_by_role("list", name="Steps").get_by_role("listitem").filter(has_text=title)
