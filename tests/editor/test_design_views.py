@@ -55,13 +55,18 @@ class World:
     def servers(self, **fields: Any) -> HttpResponse:
         """Sends the form of web as its page has it, with some fields changed."""
         web = now_is(self.web)
-        form = {"label": web.label, "server_type": web.server_type_id, "count": web.count, "seen": web.revision}
+        form: dict[str, Any] = {
+            "label": web.label,
+            "server_type": web.server_type_id,
+            "count": web.count,
+            "seen": web.revision,
+        }
         return self.post("instance_array_configure", web, **(form | fields))
 
     def drives(self, **fields: Any) -> HttpResponse:
         """Sends the form of spare as its page has it, with some fields changed."""
         spare = now_is(self.spare)
-        form = {
+        form: dict[str, Any] = {
             "label": spare.label,
             "size_gb": spare.size_mb / 1024,
             "storage_type": spare.storage_type,
