@@ -202,6 +202,14 @@ def is_held_by(hold: str, deploy: Deploy) -> bool:
     return hold.startswith(_mark(deploy))
 
 
+def is_deployed_now(drive: Drive) -> bool:
+    """Whether a drive is held by a deploy that is at work on it; select_related("drive_array")."""
+    deploy = Deploy.objects.filter(
+        infrastructure=drive.drive_array.infrastructure_id, state=DeployState.RUNNING
+    ).first()
+    return deploy is not None and is_held_by(drive.hold, deploy)
+
+
 def lock_hardware(servers: Iterable[int | None], drives: Iterable[int | None]) -> None:
     """Locks servers, then drives, each by id; null is none."""
     list(Server.objects.select_for_update(of=("self",)).filter(pk__in=_known(servers)).order_by("pk"))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from editor.audit import TOO_LONG
+from editor.deploys import is_deployed_now
 from editor.models import Drive
 from editor.storage import Found
 from snapshots.models import Snapshot, State
@@ -21,7 +22,7 @@ def look(drive: Drive, found: Found, now: datetime) -> Iterator[str]:
         for layer in sorted(found.layers - _needed(drive, rows)):
             yield f"layer {layer} in storage belongs to no snapshot."
     in_work = [row for row in rows if row.state != State.READY]
-    if drive.hold and not in_work:
+    if drive.hold and not in_work and not is_deployed_now(drive):
         yield f"it is held (“{drive.hold}”), but nothing is in work."
     for row in in_work:
         if not drive.hold:

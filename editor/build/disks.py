@@ -8,14 +8,17 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from editor import volumes
-from editor.build.items import Failed, array_pk, note_real, number_of, product_of, settle
+from editor import backup, volumes
+from editor.build.items import Failed, array_pk, note_real, number_of, product_of, settle, wait
 from editor.build.machines import demand_off
 from editor.deploys import drive_hold
 from editor.models import DeployItem, Drive, DriveArray, Instance, StoragePool
 from editor.review import lost_with
 from editor.room import choose_pool, pools_with_room
+from editor.rules import Refused
 from editor.storage import StorageError, UnknownDrive
+
+DURING_BACKUP = timedelta(seconds=10)
 
 
 def reserve_drive(item: DeployItem) -> None:
@@ -94,14 +97,16 @@ def grow(item: DeployItem) -> timedelta | None:
     _demand_drive_off(drive)
     if drive.head_layer is None:
         volumes.create(drive)
-    volumes.driver_of(drive.pool).grow(drive.pk, size_bytes=size_mb * 1024 * 1024)
 
     def change() -> None:
         volumes.note_created(drive.pk)
         Drive.objects.filter(pk=drive.pk).update(size_mb=size_mb, observe_due=True)
 
-    settle(item, change, drive=drive.pk, topics=[drive.topic])
-    return None
+    def work() -> None:
+        volumes.driver_of(drive.pool).grow(drive.pk, size_bytes=size_mb * 1024 * 1024)
+        settle(item, change, drive=drive.pk, topics=[drive.topic])
+
+    return _between_backups(item, work)
 
 
 def attach(item: DeployItem) -> timedelta | None:
@@ -134,15 +139,28 @@ def destroy(item: DeployItem) -> timedelta | None:
     drive = _drive(item)
     _demand_drive_off(drive)
     _demand_reviewed(item, drive)
-    volumes.driver_of(drive.pool).delete_drive(drive.pk)
     topics = [f"instance-array-{drive.instance.instance_array_id}"] if drive.instance else []
 
     def change() -> None:
         for dotted in settings.BEFORE_DRIVE_DELETE:
             import_string(dotted)(drive)
-        drive.delete()
+        Drive.objects.filter(pk=drive.pk).delete()
 
-    settle(item, change, drive=drive.pk, topics=[f"drive-{drive.pk}", *topics])
+    def work() -> None:
+        volumes.driver_of(drive.pool).delete_drive(drive.pk)
+        settle(item, change, drive=drive.pk, topics=[drive.topic, *topics])
+
+    return _between_backups(item, work)
+
+
+def _between_backups(item: DeployItem, work: Callable[[], None]) -> timedelta | None:
+    """Lets work change or remove what is stored, and the rows with it, while no backup copies either."""
+    try:
+        with backup.kept_away():
+            work()
+    except Refused:
+        wait(item, f"{item.label} waits: a backup is being made.")
+        return DURING_BACKUP
     return None
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from editor import deployer, deploys
+from editor import backup, deployer, deploys
+from editor.audit import findings
 from editor.models import (
     DeployItem,
     DeployState,
@@ -266,3 +269,26 @@ def test_any_design_becomes_real(data: st.DataObject, rich_world: World) -> None
 
         assert world.is_real()
         assert world.driver().drives() == set(Drive.objects.values_list("pk", flat=True))
+
+
+def test_drives_neither_grow_nor_go_while_a_backup_is_made(world: World) -> None:
+    world.data.size_mb *= 2
+    world.data.numbers = [1, 2]
+    world.data.grows = False
+    world.data.save()
+    deploy = world.start(soft_seconds=0)
+
+    with backup._lock(fcntl.LOCK_EX, seconds=0):
+        world.work(deploy, seconds=30)
+
+    assert deploy.state == DeployState.RUNNING
+    growing = DeployItem.objects.filter(step__deploy=deploy, state=ItemState.RUNNING)
+    assert [item.detail for item in growing] == [
+        "web-data-1 waits: a backup is being made.",
+        "web-data-2 waits: a backup is being made.",
+    ]
+    assert world.data.drives.count() == 3
+    assert {drive.size_mb for drive in world.data.drives.all()} == {40960}
+    assert not [sentence for sentence in findings(world.clock.now) if "held" in sentence]
+    assert world.work(deploy).state == DeployState.DONE
+    assert world.is_real()
