@@ -20,7 +20,7 @@ from django.db.models import Max, Min
 from django.utils import timezone
 
 from editor import bell
-from editor.models import Drive, Event, Infrastructure, Membership, Result, Server, User
+from editor.models import DesignStep, Drive, Event, Infrastructure, Membership, Result, Server, User
 
 POLL_SECONDS = 0.2
 """How long news of other processes may lie unread; those of this process ring the bell."""
@@ -268,8 +268,9 @@ class Follower:
 def prune(now: datetime) -> int:
     """Deletes events older than EVENT_DAYS, a batch at a time; answers how many: call again until that is 0.
 
-    They go in the order of their ids, and the newest always stays: from the oldest id left, a page that was
-    away learns whether it missed something that is gone.
+    Steps of designs that are so old go as well: nobody undoes them any more. Events go in the order of their ids,
+    and the newest always stays: from the oldest id left, a page that was away learns whether it missed something that
+    is gone.
     """
     cutoff = now - timedelta(days=settings.EVENT_DAYS)
     recent = Event.objects.filter(at__gte=cutoff).order_by("pk").values_list("pk", flat=True).first()
@@ -281,6 +282,7 @@ def prune(now: datetime) -> int:
         for model in (Server, Drive):
             list(model.objects.select_for_update(of=("self",)).filter(trouble__in=pks).order_by("pk"))
         Event.objects.filter(pk__in=pks).delete()
+    DesignStep.objects.filter(at__lt=cutoff).delete()
     return len(pks)
 
 

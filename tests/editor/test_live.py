@@ -24,6 +24,7 @@ from django.test.utils import CaptureQueriesContext
 
 from editor import bell, follower, live
 from editor.models import (
+    DesignStep,
     Event,
     Infrastructure,
     Instance,
@@ -939,6 +940,17 @@ def test_prune_keeps_the_newest_event_however_old(world: World) -> None:
     deleted = follower.prune(datetime(2126, 3, 1, tzinfo=UTC))
 
     assert [deleted, list(Event.objects.values_list("pk", flat=True))] == [2, pks[2:]]
+
+
+def test_prune_forgets_what_nobody_undoes_any_more(world: World) -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    days = timedelta(days=django_settings.EVENT_DAYS)
+    for at in (now - days - timedelta(seconds=1), now - days):
+        DesignStep.objects.create(infrastructure=world.ours, by=world.owner, at=at, title=f"move {at:%S}", changes=[])
+
+    follower.prune(now)
+
+    assert [step.at for step in DesignStep.objects.all()] == [now - days]
 
 
 def test_prune_of_an_empty_table_is_fine(world: World) -> None:
