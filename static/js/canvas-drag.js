@@ -44,13 +44,21 @@ function lift(nodes) {
   return { held, nodes, cables: cablesOf(nodes.map(topicOf)) };
 }
 
-function carry({ held, cables }, dx, dy) {
-  for (const { node, box } of held) put(node, box.x + dx, box.y + dy);
-  cables(dx, dy);
-  moved();
+/** Shows them that far from their places, once a frame however often the pointer moves. */
+function carry(lifted, dx, dy) {
+  lifted.by = [dx, dy];
+  lifted.frame ||= requestAnimationFrame(() => {
+    lifted.frame = 0;
+    const [x, y] = lifted.by;
+    for (const { node, box } of lifted.held) put(node, box.x + x, box.y + y);
+    lifted.cables(x, y);
+    moved();
+  });
 }
 
-function putDown({ held, cables, nodes }, dx, dy) {
+function putDown(lifted, dx, dy) {
+  const { held, cables, nodes } = lifted;
+  cancelAnimationFrame(lifted.frame);
   for (const { node } of held) {
     delete node.dataset.uiDragging;
     node.removeAttribute("hx-morph-skip");

@@ -7,6 +7,7 @@ import { isDrawn, stage, toWorld, world } from "./canvas-view.js";
 
 const START_PX = 4;
 const LONG_MS = 500;
+const CLICK_MS = 300; // so long after a finger is lifted its click may come
 
 const frame = document.getElementById("marquee");
 const button = document.querySelector('[data-shortcut="select"]');
@@ -87,9 +88,9 @@ function onDown(event) {
       click.stopImmediatePropagation();
     };
     stage.addEventListener("click", swallow, { capture: true, once: true });
-    stage.addEventListener("pointerup", () => setTimeout(() => stage.removeEventListener("click", swallow, true)), {
-      once: true,
-    });
+    const listen = () => setTimeout(() => stage.removeEventListener("click", swallow, true), CLICK_MS);
+    stage.addEventListener("pointerup", listen, { once: true });
+    stage.addEventListener("pointercancel", listen, { once: true });
   }, LONG_MS);
   press = { pointer: event.pointerId, at: [event.clientX, event.clientY], timer };
 }

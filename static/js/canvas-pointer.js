@@ -12,7 +12,8 @@ const LINE_PX = 40;
 const CLICK_PX = 4;
 
 const PRESSABLE = "button, input, textarea, select, summary, a, [role=menuitem]";
-const OTHERS = ".panel, .tools, .minimap, .menu, .overlay, .rename, dialog";
+const OTHERS = ".panel, .tools, .minimap, .menu, dialog";
+const HANDLES = ".port, .rename"; // they have gestures of their own; the wheel is the canvas's there, too
 
 // ── Wheel ────────────────────────────────────────────────────────────────────
 
@@ -55,7 +56,7 @@ const mean = (numbers) => numbers.reduce((sum, one) => sum + one, 0) / numbers.l
 const middle = (all) => ({ x: mean(all.map((one) => one.x)), y: mean(all.map((one) => one.y)) });
 
 function onDown(event) {
-  if (!isDrawn() || event.target.closest(OTHERS) || event.button > 1) return;
+  if (!isDrawn() || event.target.closest(`${OTHERS}, ${HANDLES}`) || event.button > 1) return;
   if (!fingers.size && !pans(event)) return;
   if (!fingers.size && !spaceHeld && frames(event) && !event.target.closest("[data-node]")) {
     beginFrame(event);

@@ -297,3 +297,84 @@ def test_viewers_get_no_ports_and_are_told_why(people: People, hands: Hands) -> 
     says(page, "You can look but not change anything here.")
     expect(port(page, "InstanceArray web")).to_have_count(0)
     expect(page.get_by_role("textbox")).to_have_count(0)
+
+
+def test_the_first_card_of_an_empty_canvas_needs_no_page_load(people: People, hands: Hands) -> None:
+    empty = hands.demo()["sandbox-tomas"]
+    page = people.open("tomas", f"/infrastructures/{empty}/")
+    is_live(page)
+    expect(page.get_by_role("heading", name="Nothing drawn yet")).to_be_visible()
+
+    with without_page_load(page):
+        page.keyboard.press("i")
+        expect(card(page, "InstanceArray instance-array-1")).to_be_focused()
+        expect(page.get_by_role("heading", name="Nothing drawn yet")).to_be_hidden()
+        page.keyboard.press("Control+z")
+        expect(page.get_by_role("heading", name="Nothing drawn yet")).to_be_visible()
+
+
+def test_with_a_finger_cards_are_selected_by_a_long_press_and_by_the_tool(people: People, hands: Hands) -> None:
+    world = hands.make()
+    page = people.open("ana", world.canvas, has_touch=True, width=768)
+    is_live(page)
+    touch = page.context.new_cdp_session(page)
+    x, y = box(page, "InstanceArray web")["x"] + 40, box(page, "InstanceArray web")["y"] + 14
+
+    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    expect(card(page, "InstanceArray web")).to_have_accessible_description("selected")
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    expect(page.get_by_role("complementary")).to_be_hidden()
+
+    tool = page.get_by_role("button", name="Select", exact=True)
+    tool.tap()
+    expect(tool).to_have_attribute("aria-pressed", "true")
+    data = box(page, "DriveArray web-data")
+    points = [(data["x"] - 16, data["y"] - 12), (data["x"] + 10, data["y"] + 10), (data["x"] + 60, data["y"] + 40)]
+    for number, (left, top) in enumerate(points):
+        kind = "touchMove" if number else "touchStart"
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": left, "y": top}]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    expect(card(page, "DriveArray web-data")).to_have_accessible_description("selected")
+    expect(card(page, "InstanceArray web")).not_to_have_accessible_description("selected")
+    expect(tool).to_have_attribute("aria-pressed", "false")
+
+
+def test_all_is_selected_and_moved_with_keys(people: People, hands: Hands) -> None:
+    world = hands.make()
+    page = people.open("ana", world.canvas)
+    is_live(page)
+    card(page, "DriveArray web-data").focus()
+    before = {name: box(page, name) for name in ("InstanceArray web", "SAN network san")}
+
+    page.keyboard.press("Control+a")
+    with page.expect_response("**/move/") as answer:
+        page.keyboard.press("Alt+ArrowRight")
+        page.keyboard.press("Alt+ArrowRight")
+
+    assert answer.value.ok
+    steps = {name: box(page, name)["x"] - found["x"] for name, found in before.items()}
+    assert len(set(steps.values())) == 1
+    assert 12 < steps["InstanceArray web"] <= 30
+    page.keyboard.press("Escape")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("toolbar", name="DriveArray web-data")).to_be_visible()
+
+
+def test_keys_of_the_canvas_never_fire_in_fields(people: People, hands: Hands) -> None:
+    world = hands.make(snapshots=1)
+    page = people.open("ana", world.drive(1))
+    is_live(page)
+    before = page.get_by_role("list", name=re.compile("^Networks and arrays")).get_by_role("listitem").count()
+    field = page.get_by_role("textbox", name="Note (optional)")
+    field.click()
+
+    page.keyboard.type("icd")
+    expect(field).to_have_value("icd")
+    for key in ("F2", "Control+a", "Delete", "Control+z", "Control+v"):
+        page.keyboard.press(key)
+
+    expect(field).to_be_focused()
+    after = page.get_by_role("list", name=re.compile("^Networks and arrays")).get_by_role("listitem").count()
+    assert after == before
+    expect(dialog(page)).to_be_hidden()
