@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from django.db import transaction
 
 from editor.actions import demand
 from editor.design import AnyProduct, pending, products
 from editor.models import DriveArray, Infrastructure, InstanceArray, Network, User
+from editor.plan import Drawn
 from editor.rules import Refused
 from editor.words import counted
 
@@ -46,18 +49,47 @@ def discard_all(infrastructure: Infrastructure, *, by: User) -> None:
         if not changed:
             raise Refused(f"{infrastructure.label} has no changes to discard.")
         draft.take(changed)
-        stays = {row.topic for row in rows if row.deployed is not None}
-        back = {row.topic: row.deployed for row in changed if row.deployed is not None}
-        for topic, drawn in without_gone(back, stays).items():
-            draft.after[topic] = drawn
+        for topic, drawn in _real_designs(rows).items():
+            if topic in draft.rows:
+                draft.after[topic] = drawn
         for row in changed:
             if row.deployed is None:
                 draft.take_away(row)
-        demand(why_not_stand(draft))
+            else:
+                _forget_gone(draft, row)
         text = f"{counted(len(changed), 'change')}."
         label = infrastructure.label
         url = infrastructure.get_absolute_url()
         draft.record("discard all changes", "discarded all changes of", label, text, url=url)
+
+
+def _real_designs(rows: list[AnyProduct]) -> dict[str, Drawn]:
+    """Answers the design of each product as far as it is real, by topic.
+
+    A deploy that was broken off in the middle of renaming may have made two labels alike: then those drawn stay.
+    """
+    stay = {row.topic: row for row in rows if row.deployed is not None}
+    designs = without_gone({topic: row.deployed or {} for topic, row in stay.items()}, stay)
+    while True:
+        count = Counter(drawn["label"].lower() for drawn in designs.values())
+        alike = [
+            topic
+            for topic, drawn in designs.items()
+            if count[drawn["label"].lower()] > 1 and drawn["label"] != stay[topic].label
+        ]
+        if not alike:
+            return designs
+        designs |= {topic: {**designs[topic], "label": stay[topic].label} for topic in alike}
+
+
+def _forget_gone(draft: Draft, row: AnyProduct) -> None:
+    """Takes out of what is real of a product what was never made, and goes: a deploy was broken off before that."""
+    assert row.deployed is not None
+    drawn = draft.drawn(row)
+    for field in ("interfaces", "instance_array"):
+        if field in drawn and drawn[field] != row.deployed[field]:
+            row.deployed = {**row.deployed, field: drawn[field]}
+            row.save(update_fields=["deployed"])
 
 
 def why_not_discard(row: AnyProduct) -> str | None:
@@ -82,6 +114,7 @@ def _go_back(draft: Draft, row: AnyProduct) -> None:
     assert row.deployed is not None
     there = rows_of(references(row.deployed))
     draft.after[row.topic] = without_gone({row.topic: row.deployed}, there)[row.topic]
+    _forget_gone(draft, row)
     if isinstance(row, InstanceArray):
         _servers_go_back(draft, row)
     if isinstance(row, Network) and row.leaves:

@@ -12,7 +12,19 @@ import pytest
 
 from editor import edits
 from editor.design import pending, planned, products
-from editor.models import DriveArray, Infrastructure, InstanceArray, Network, User
+from editor.models import (
+    Drive,
+    DriveArray,
+    Infrastructure,
+    Instance,
+    InstanceArray,
+    Network,
+    Server,
+    ServerType,
+    StoragePool,
+    User,
+)
+from editor.plan import Place, State, after
 from editor.rules import Refused
 from tests import factories
 from tests.editor.designing import configure, configure_drives, drawn_in
@@ -110,6 +122,76 @@ def test_design_of_two_people_stays_whole(seed: int) -> None:
         edits.discard_all(drawing.atlas, by=drawing.ana)
     assert drawn_in(drawing.atlas) == deployed
     assert pending(products(drawing.atlas)) == []
+
+
+def deploy_some(drawing: Drawing, *, until_broken: bool) -> None:
+    """Does what a deploy would do to the rows, up to some step: as a worker that breaks off there."""
+    atlas, chance = drawing.atlas, drawing.chance
+    rows = products(atlas)
+    goal, state, steps = planned(atlas, rows)
+    work = [(step, number) for step in steps for number in (step.numbers or [None])]
+    for step, number in work[: chance.randrange(len(work) + 1) if until_broken else len(work)]:
+        state = after(state, step, goal, number)
+    instances = write_instances(state)
+    write_drives(state, instances)
+    for row in rows:
+        row.deployed, row.unsettled = state.products.get(row.topic), row.topic in state.unsettled
+        if row.leaves and row.deployed is None:
+            row.delete()
+        else:
+            row.save(update_fields=["deployed", "unsettled"])
+
+
+def write_instances(state: State) -> dict[Place, Instance]:
+    there: dict[Place, Instance] = {}
+    for instance in Instance.objects.select_related("instance_array"):
+        place = (instance.instance_array.topic, instance.number)
+        if place in state.instances:
+            there[place] = instance
+        else:
+            instance.delete()
+    for topic, number in state.instances - there.keys():
+        server = Server.objects.create(server_type=ServerType.objects.get(), serial=f"{topic}-{number}-{len(there)}")
+        Server.objects.filter(instance=None).exclude(pk=server.pk).delete()
+        pk = int(topic.rpartition("-")[2])
+        there[topic, number] = Instance.objects.create(instance_array_id=pk, number=number, server=server)
+    return there
+
+
+def write_drives(state: State, instances: dict[Place, Instance]) -> None:
+    pool = StoragePool.objects.get()
+    Drive.objects.update(instance=None)
+    there = {(drive.drive_array.topic, drive.number): drive for drive in Drive.objects.select_related("drive_array")}
+    for place in there.keys() - state.drives.keys():
+        there[place].delete()
+    for (topic, number), wanted in state.drives.items():
+        pk = int(topic.rpartition("-")[2])
+        drive = there.get((topic, number)) or Drive(drive_array_id=pk, number=number, pool=pool)
+        drive.size_mb, drive.instance = wanted.size_mb, instances.get(wanted.instance) if wanted.instance else None
+        drive.save()
+
+
+def unnamed(drawn: dict[str, Any] | None) -> dict[str, Any]:
+    return (drawn or {}) | {"label": ""}
+
+
+@pytest.mark.parametrize("seed", range(228, 232))
+def test_broken_deploy_can_be_discarded(seed: int) -> None:
+    drawing = Drawing(seed)
+    for _ in range(3):
+        for _ in range(STEPS // 2):
+            drawing.edit(drawing.ana)
+        deploy_some(drawing, until_broken=True)
+
+        with suppress(Refused):
+            edits.discard_all(drawing.atlas, by=drawing.ana)
+        rows = products(drawing.atlas)
+        # Labels may be those drawn, when two real ones are alike just then.
+        assert {row.topic: unnamed(row.deployed) for row in rows} == {row.topic: unnamed(row.drawn()) for row in rows}
+        assert not any(row.leaves for row in rows)
+
+        deploy_some(drawing, until_broken=False)
+        assert pending(products(drawing.atlas)) == []
 
 
 @pytest.mark.parametrize("seed", range(100, 104))
