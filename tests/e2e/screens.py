@@ -10,7 +10,17 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e.hands import Hands, World
 from tests.e2e.product import Product
-from tests.e2e.steps import create_button, dialog, history, note_field, panel, power_is, revert_button, select_and
+from tests.e2e.steps import (
+    confirm_button,
+    create_button,
+    dialog,
+    history,
+    note_field,
+    panel,
+    power_is,
+    revert_button,
+    select_and,
+)
 
 STILL = "() => document.getAnimations().every(one => one.playState !== 'running')"
 """Whether nothing moves or changes its colour any more."""
@@ -29,6 +39,10 @@ class Scene:
     """Servers are on and do not obey a soft shutdown; drives are full."""
     odd: World
     """BMCs are silent, drives have one snapshot."""
+    draft: World
+    """Servers do not obey a soft shutdown; the next deploy destroys web-2 with its drive and two snapshots."""
+    broken: World
+    """Servers are off; the next deploy grows the drives."""
 
     def drive(self, label: str, tab: str = "snapshots/") -> str:
         return f"/drives/{self.demo[f'atlas-prod/{label}']}/{tab}"
@@ -39,6 +53,10 @@ class Scene:
 
 def scene_of(product: Product, hands: Hands) -> Scene:
     """Makes the worlds."""
+    draft = hands.make(power="on", options="soft=ignored", snapshots=2)
+    hands.configure_servers(draft.instance_array, by="tomas", count=1, drives="delete")
+    broken = hands.make(count=1, attached=False)
+    hands.configure_drives(broken.drive_array, by="ana", size_mb=2048)
     return Scene(
         product=product,
         hands=hands,
@@ -46,6 +64,8 @@ def scene_of(product: Product, hands: Hands) -> Scene:
         off=hands.make(snapshots=3, texts=["one", "two", "three", "now"]),
         on=hands.make(power="on", options="soft=ignored", snapshots=5),
         odd=hands.make(power="on", options="bmc=silent", snapshots=1),
+        draft=draft,
+        broken=broken,
     )
 
 
@@ -264,6 +284,86 @@ def company(page: Page, scene: Scene) -> None:
     expect(page.locator("#presence").get_by_text("Tomás Reyes is viewing db")).to_have_count(1)
 
 
+def add_menu(page: Page, scene: Scene) -> None:
+    page.goto(f"/infrastructures/{scene.demo['atlas-prod']}/")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.get_by_role("menu", name="Add to the draft")).to_be_visible()
+
+
+def configure_wrong(page: Page, scene: Scene) -> None:
+    page.goto(scene.array("drive", "web-data", "configure/"))
+    panel(page).get_by_label("Size of each drive").fill("8")
+    panel(page).get_by_role("button", name="Save to draft").click()
+    expect(panel(page).get_by_role("alert")).to_be_visible()
+
+
+def configure_stale(page: Page, scene: Scene) -> None:
+    page.goto(f"/instance-arrays/{scene.draft.instance_array}/configure/")
+    field = panel(page).get_by_label("Label")
+    name = field.input_value()
+    field.fill("mine")
+    scene.hands.configure_servers(scene.draft.instance_array, by="tomas", label=f"{name[:8]}-x")
+    panel(page).get_by_role("button", name="Save to draft").click()
+    expect(panel(page).get_by_role("button", name="Save mine")).to_be_visible()
+
+
+def shrink_asked(page: Page, scene: Scene) -> None:
+    page.goto(scene.array("instance", "web", "configure/"))
+    panel(page).get_by_label("Servers", exact=True).fill("2")
+    panel(page).get_by_role("button", name="Save to draft").click()
+    expect(dialog(page).get_by_role("checkbox")).not_to_have_count(0)
+
+
+def array_delete_asked(page: Page, scene: Scene) -> None:
+    page.goto(scene.array("instance", "web", "configure/"))
+    panel(page).get_by_role("link", name="Delete web…").click()
+    expect(dialog(page)).to_be_visible()
+
+
+def discard_asked(page: Page, scene: Scene) -> None:
+    page.goto(f"/infrastructures/{scene.demo['atlas-prod']}/deploy/")
+    panel(page).get_by_role("link", name="Discard all…").click()
+    expect(dialog(page)).to_be_visible()
+
+
+def review_unticked(page: Page, scene: Scene) -> None:
+    page.goto(f"{scene.draft.canvas}deploy/")
+    confirm_button(page).click()
+    expect(panel(page).get_by_text("Tick this to go on.")).to_be_visible()
+    expect(panel(page).get_by_role("checkbox")).to_be_focused()
+
+
+def deploy_runs(page: Page, scene: Scene) -> None:
+    """It waits for a server that does not obey."""
+    page.goto(f"{scene.draft.canvas}deploy/")
+    if confirm_button(page).is_visible():
+        panel(page).get_by_role("checkbox").check()
+        confirm_button(page).click()
+    expect(panel(page).get_by_role("button", name="Stop after this step")).to_be_visible()
+    expect(panel(page).locator("[aria-current=step]")).to_be_visible()
+
+
+def configure_while_deployed(page: Page, scene: Scene) -> None:
+    deploy_runs(page, scene)
+    page.goto(f"/instance-arrays/{scene.draft.instance_array}/configure/")
+    expect(panel(page).get_by_text("Editing goes on when that ends.").first).to_be_visible()
+
+
+def deploy_fails(page: Page, scene: Scene) -> None:
+    page.goto(f"{scene.broken.canvas}deploy/")
+    scene.product.qemu_img.finds_the_disk_full()
+    confirm_button(page).click()
+    expect(panel(page).get_by_role("heading", name=re.compile("^Deploying"))).to_be_visible()
+    stopped = panel(page).get_by_role("heading", name="Deploy stopped")
+    for _ in range(40):
+        scene.hands.last_try(scene.broken.infrastructure)
+        if stopped.is_visible():
+            break
+        page.wait_for_timeout(250)
+    expect(stopped).to_be_visible()
+    scene.product.qemu_img.works()
+
+
 SCREENS = [
     Screen("sign-in", at("/sign-in/", "Infrastructure editor"), who=None),
     Screen("sign-in-refused", sign_in_refused, who=None, status=422),
@@ -316,4 +416,27 @@ SCREENS = [
     Screen("created", created),
     Screen("in-work", in_work),
     Screen("refused-by-storage", refused_by_storage),
+    Screen("add-menu", add_menu),
+    Screen("infrastructure-new", at("/infrastructures/new/", "New infrastructure")),
+    Screen("settings", at(lambda scene: f"/infrastructures/{scene.demo['atlas-prod']}/settings/", "Members")),
+    Screen("configure", at(lambda scene: scene.array("instance", "analytics", "configure/"), "Waits for Deploy")),
+    Screen("configure-drives", at(lambda scene: scene.array("drive", "db-data", "configure/"), "Waits for Deploy")),
+    Screen(
+        "configure-viewer",
+        at(lambda scene: f"/drive-arrays/{scene.off.drive_array}/configure/", "You can look"),
+        who="vera",
+    ),
+    Screen("configure-wrong", configure_wrong, status=422),
+    Screen("configure-stale", configure_stale, status=409),
+    Screen("shrink-asked", shrink_asked),
+    Screen("array-delete-asked", array_delete_asked),
+    Screen("discard-asked", discard_asked),
+    Screen("review", at(lambda scene: f"/infrastructures/{scene.demo['atlas-prod']}/deploy/", "This deploy destroys")),
+    Screen("review-nothing", at(lambda scene: f"{scene.off.canvas}deploy/", "The drawing is as it is deployed")),
+    Screen("review-operator", at(lambda scene: f"{scene.draft.canvas}deploy/", "Only owners deploy"), who="tomas"),
+    Screen("review-unticked", review_unticked, status=422),
+    Screen("deploy-runs", deploy_runs),
+    Screen("configure-while-deployed", configure_while_deployed),
+    Screen("deploy-fails", deploy_fails),
+    Screen("deploys", at(lambda scene: f"{scene.broken.canvas}deploys/", "Deploy")),
 ]

@@ -35,6 +35,8 @@ def tabs(world: World) -> list[tuple[str, str, str]]:
         *((f"{array}{path}", "web", name) for path, name in (("", "Overview"), ("instances/", "Instances"))),
         *((f"{array}{path}", "web", name) for path, name in (("networks/", "Networks"), ("activity/", "Activity"))),
         *((f"{drives}{path}", "web-data", name) for path, name in (("", "Overview"), ("drives/", "Drives"))),
+        (f"{array}configure/", "web", "Configuration"),
+        (f"{drives}configure/", "web-data", "Configuration"),
         (f"{drives}activity/", "web-data", "Activity"),
         *((f"{drive}{path}", "web-data-1", name) for path, name in (("", "Overview"), ("snapshots/", "Snapshots"))),
         (f"{drive}activity/", "web-data-1", "Activity"),
