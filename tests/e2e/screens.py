@@ -42,7 +42,7 @@ class Scene:
     draft: World
     """Servers do not obey a soft shutdown; the next deploy destroys web-2 with its drive and two snapshots."""
     broken: World
-    """Servers are off; the next deploy grows the drives."""
+    """Servers are off; the next deploy makes two drives."""
 
     def drive(self, label: str, tab: str = "snapshots/") -> str:
         return f"/drives/{self.demo[f'atlas-prod/{label}']}/{tab}"
@@ -56,7 +56,7 @@ def scene_of(product: Product, hands: Hands) -> Scene:
     draft = hands.make(power="on", options="soft=ignored", snapshots=2)
     hands.configure_servers(draft.instance_array, by="tomas", count=1, drives="delete")
     broken = hands.make(count=1, attached=False)
-    hands.configure_drives(broken.drive_array, by="ana", size_mb=2048)
+    hands.add_drives(broken, by="ana", label="more", count=2)
     return Scene(
         product=product,
         hands=hands,

@@ -230,7 +230,7 @@ def test_an_interface_is_put_on_a_network_by_its_form(world: World) -> None:
     page = world.get("instance_array_networks", world.web)
     done = world.post("instance_array_connect", world.web, index=2, network=lan.pk, seen=0)
 
-    assert [name for name in page.names() if name.startswith("Connect")] == [f"Connect if{index}" for index in range(4)]
+    assert [name for name in page.names() if name.startswith("Set")] == [f"Set if{index}" for index in range(4)]
     assert done.status_code == 204
     assert now_is(world.web).drawn()["interfaces"][2] == lan.pk
     assert "waits for Deploy" in world.get("instance_array_networks", world.web).words
