@@ -3,26 +3,77 @@
 import { followCards } from "./canvas-drag.js";
 import { acts } from "./canvas-edit.js";
 import { followSelection, nameOf, selection } from "./canvas-select.js";
-import { world } from "./canvas-view.js";
+import { follow, room, stage, view, world } from "./canvas-view.js";
 
 const bar = document.getElementById("nodebar");
+
+const GAP_PX = 16; // beyond the brackets of the selection
+const EDGE_PX = 8;
+const CORNER = ".minimap, .tools--zoom"; // what stands in the lower left corner
+
+let around = null; // the box of all that is selected, px of the world
+let size = null;
+
+function boxAround(nodes) {
+  const boxes = nodes.map((node) => {
+    const at = (name) => Number(node.style.getPropertyValue(name));
+    return [at("--x"), at("--y"), at("--x") + at("--w"), at("--y") + Math.max(at("--h"), node.offsetHeight)];
+  });
+  const [left, top] = [0, 1].map((side) => Math.min(...boxes.map((box) => box[side])));
+  const [right, bottom] = [2, 3].map((side) => Math.max(...boxes.map((box) => box[side])));
+  return { left, top, right, bottom };
+}
+
+function onStage(element) {
+  const [{ left, top }, box] = [stage.getBoundingClientRect(), element.getBoundingClientRect()];
+  return { right: box.right - left, top: box.top - top, bottom: box.bottom - top };
+}
+
+/** Below the selection; above it, or as near as possible, where the panel, the minimap or the edge is in the way. */
+function place() {
+  if (bar.hidden || !around) return;
+  const free = room();
+  const at = {
+    left: view.x + around.left * view.zoom,
+    top: view.y + around.top * view.zoom,
+    right: view.x + around.right * view.zoom,
+    bottom: view.y + around.bottom * view.zoom,
+  };
+  let left = at.left;
+  let top = at.bottom + GAP_PX;
+  const inSight = at.right > 0 && at.left < free.width && at.bottom > 0 && at.top < free.height;
+  if (inSight) {
+    const above = at.top - GAP_PX - size.height;
+    left = Math.max(EDGE_PX, Math.min(left, free.width - size.width - EDGE_PX));
+    const covered = (y) =>
+      [...document.querySelectorAll(CORNER)].some((element) => {
+        const other = onStage(element);
+        return left < other.right && y + size.height > other.top && y < other.bottom;
+      });
+    const fits = (y) => y >= EDGE_PX && y + size.height <= free.height - EDGE_PX && !covered(y);
+    if (!fits(top)) {
+      if (fits(above)) top = above;
+      else top = Math.max(EDGE_PX, Math.min(top, free.height - size.height - EDGE_PX));
+      if (covered(top)) left = onStage(document.querySelector(CORNER)).right + EDGE_PX;
+    }
+  }
+  bar.style.setProperty("--x", (left - view.x) / view.zoom);
+  bar.style.setProperty("--y", (top - view.y) / view.zoom);
+}
 
 function show() {
   const nodes = selection();
   bar.hidden = !nodes.length || nodes.some((node) => "uiDragging" in node.dataset);
   if (bar.hidden) return;
-  const boxes = nodes.map((node) => {
-    const at = (name) => Number(node.style.getPropertyValue(name));
-    return { x: at("--x"), bottom: at("--y") + Math.max(at("--h"), node.offsetHeight) };
-  });
-  bar.style.setProperty("--x", Math.min(...boxes.map(({ x }) => x)));
-  bar.style.setProperty("--y", Math.max(...boxes.map(({ bottom }) => bottom)));
+  around = boxAround(nodes);
   const several = nodes.length > 1;
   bar.setAttribute("aria-label", several ? `${nodes.length} selected cards` : nameOf(nodes[0]));
   const count = bar.querySelector("[data-bar-count]");
   count.hidden = !several;
   count.textContent = several ? `${nodes.length} selected` : "";
   for (const button of bar.querySelectorAll("[data-one]")) button.hidden = several;
+  size = { width: bar.offsetWidth, height: bar.offsetHeight };
+  place();
 }
 
 function onKey(event) {
@@ -37,6 +88,8 @@ function onKey(event) {
 if (world) {
   followSelection(show);
   followCards(show);
+  follow(place);
+  addEventListener("resize", place);
   document.addEventListener("htmx:after:swap", show);
   bar.addEventListener("keydown", onKey);
   bar.addEventListener("click", (event) => {
