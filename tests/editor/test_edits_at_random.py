@@ -31,7 +31,7 @@ from tests.editor.designing import configure, configure_drives, drawn_in
 
 pytestmark = pytest.mark.django_db
 
-STEPS = 30
+STEPS = 20
 
 
 class Drawing:
@@ -109,7 +109,7 @@ def is_whole(infrastructure: Infrastructure) -> bool:
     return True
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_design_of_two_people_stays_whole(seed: int) -> None:
     drawing = Drawing(seed)
     deployed = drawn_in(drawing.atlas)
@@ -175,7 +175,7 @@ def unnamed(drawn: dict[str, Any] | None) -> dict[str, Any]:
     return (drawn or {}) | {"label": ""}
 
 
-@pytest.mark.parametrize("seed", range(228, 232))
+@pytest.mark.parametrize("seed", range(229, 231))
 def test_broken_deploy_can_be_discarded(seed: int) -> None:
     drawing = Drawing(seed)
     for _ in range(3):
@@ -194,7 +194,7 @@ def test_broken_deploy_can_be_discarded(seed: int) -> None:
         assert pending(products(drawing.atlas)) == []
 
 
-@pytest.mark.parametrize("seed", range(100, 104))
+@pytest.mark.parametrize("seed", range(100, 102))
 def test_one_person_gets_all_the_way_back_and_forth(seed: int) -> None:
     drawing = Drawing(seed)
     begun = drawn_in(drawing.atlas)
@@ -217,7 +217,7 @@ def test_one_person_gets_all_the_way_back_and_forth(seed: int) -> None:
 def test_all_that_people_can_do_was_tried() -> None:
     drawing = Drawing(0)
 
-    for _ in range(10 * STEPS):
+    for _ in range(5 * STEPS):
         drawing.edit(drawing.ana)
 
     assert len(drawing.done) == 13
