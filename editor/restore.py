@@ -21,6 +21,7 @@ from django.db.migrations.loader import MigrationLoader
 
 from editor.backup import CHUNK_BYTES, FORMAT, VERSION, Summary
 from editor.databases import BackupError, put_postgresql, put_sqlite
+from editor.models import Deploy, DeployState
 from editor.storage.layers import fsync, layer_name
 
 # A new installation makes these by itself.
@@ -42,6 +43,7 @@ def load(archive: Path) -> Summary:
             restore.check_empty()
             restore.read(tar)
             restore.finish()
+            _hold_deploys_back()
     except BaseException as error:
         restore.undo()
         if isinstance(error, (tarfile.TarError, EOFError, zlib.error, ValueError, KeyError, TypeError)):
@@ -51,6 +53,13 @@ def load(archive: Path) -> Summary:
             raise BackupError(f"Nothing was restored: {error.strerror}." if error.errno else DAMAGED) from error
         raise
     return restore.summary
+
+
+def _hold_deploys_back() -> None:
+    """A deploy that ran when the backup was made goes on when somebody wants it to: servers may be others by now."""
+    # A backup may be older than deploys are.
+    if "editor_deploy" in connection.introspection.table_names():
+        Deploy.objects.filter(state=DeployState.RUNNING).update(stop_asked=True)
 
 
 @dataclass

@@ -26,7 +26,7 @@ from pytest_django import Settings
 
 from editor import backup, restore
 from editor.databases import BackupError
-from editor.models import Drive, Event, User
+from editor.models import Deploy, Drive, Event, User
 from editor.reconcile import Worker
 from editor.volumes import driver_of
 from snapshots import actions
@@ -231,6 +231,31 @@ def test_what_was_in_work_is_undone_after_a_restore(
 
         failed = Event.objects.filter(result="failed").values_list("verb", flat=True)
         assert set(failed) == {"could not create snapshot #3 of", "could not revert to #1:"}
+        everything_is_there(world)
+
+
+def test_deploy_goes_on_after_a_restore_only_when_somebody_wants_it(
+    world: World, settings: Settings, tmp_path: Path
+) -> None:
+    array = world.first.drive_array
+    deploy = Deploy.objects.create(
+        infrastructure=array.infrastructure,
+        number=1,
+        by=world.owner,
+        started_at=timezone.now(),
+        review={"changes": []},
+        goal={array.topic: array.drawn()},
+    )
+    step = deploy.steps.create(position=1, kind="destroy", of=array.topic, title="Destroy a drive")
+    step.items.create(number=1, label="web-data-1", payload={"drive": world.first.pk, "snapshots": []})
+    backup.save(tmp_path / "all.tar")
+
+    with elsewhere(settings, tmp_path):
+        restore.load(tmp_path / "all.tar")
+        work()
+
+        deploy.refresh_from_db()
+        assert deploy.state == "stopped"
         everything_is_there(world)
 
 
