@@ -217,7 +217,7 @@ def test_one_person_gets_all_the_way_back_and_forth(seed: int) -> None:
 def test_all_that_people_can_do_was_tried() -> None:
     drawing = Drawing(0)
 
-    for _ in range(5 * STEPS):
+    for _ in range(8 * STEPS):
         drawing.edit(drawing.ana)
 
     assert len(drawing.done) == 13
