@@ -110,7 +110,7 @@ if (world) {
   stage.addEventListener("pointerdown", onDown);
   for (const type of ["pointermove", "pointerup", "pointercancel"]) stage.addEventListener(type, onAway);
   // A long press opens no menu of the browser's.
-  stage.addEventListener("contextmenu", (event) => event.pointerType === "touch" && event.preventDefault());
+  world.addEventListener("contextmenu", (event) => event.pointerType === "touch" && event.preventDefault());
   button?.addEventListener("click", () => setTool(!tool));
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || event.defaultPrevented || (!tool && !drawn)) return;

@@ -107,9 +107,15 @@ function onClick(event) {
   toggle(node);
 }
 
+/** Shift and a click means cards, not the words between two places; those of the panel can be selected. */
+function keepWordsUnselected(event) {
+  const element = event.target instanceof Element ? event.target : event.target.parentElement;
+  if (element?.closest(".stage-scroll") && !element.closest(".rename")) event.preventDefault();
+}
+
 if (world) {
   mark();
   document.addEventListener("htmx:after:swap", mark);
   stage.addEventListener("click", onClick, true);
-  stage.addEventListener("selectstart", (event) => event.target.closest?.(".rename") ?? event.preventDefault());
+  stage.addEventListener("selectstart", keepWordsUnselected);
 }

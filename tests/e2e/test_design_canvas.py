@@ -378,3 +378,17 @@ def test_keys_of_the_canvas_never_fire_in_fields(people: People, hands: Hands) -
     after = page.get_by_role("list", name=re.compile("^Networks and arrays")).get_by_role("listitem").count()
     assert after == before
     expect(dialog(page)).to_be_hidden()
+
+
+def test_words_of_the_panel_can_be_selected_and_copied(people: People, hands: Hands) -> None:
+    world = hands.make()
+    page = people.open("ana", f"/drive-arrays/{world.drive_array}/")
+    is_live(page)
+    title = page.get_by_role("complementary").get_by_role("heading", name="web-data", exact=True)
+
+    title.dblclick()
+
+    assert page.evaluate("getSelection().toString().trim()") in {"web", "data", "web-data"}
+    page.keyboard.press("Control+c")
+    page.keyboard.press("Control+v")
+    expect(page.get_by_role("link", name=re.compile("^DriveArray"))).to_have_count(1)

@@ -26,6 +26,8 @@ from tests.clock import Clock, clock  # noqa: F401 - a fixture
 from tests.editor.test_live import following, opened
 from tests.reading import read
 
+pytestmark = pytest.mark.postgres
+
 
 @dataclass
 class World:
@@ -223,7 +225,6 @@ def test_what_is_no_card_is_not_looked_at(world: World, clock: Clock, topic: str
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.postgres
 def test_a_page_that_says_what_it_looks_at_is_seen_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presence, "TURN_SECONDS", 0.05)
     world = make_world()
