@@ -129,12 +129,16 @@ class Hands:
         self._ask("configure_servers", instance_array=instance_array, by=by, changes=changes)
 
     def real(self, infrastructure: int) -> dict[str, Any]:
-        """Answers what exists: `servers` by label with their power, `drives` by label, and `deploys`, oldest first.
+        """Answers what exists: `servers` by label, `drives` by label, and how the `deploys` went, oldest first.
 
-        A drive is [its id, size in GB as its volume has it, the label of its server].
+        A server is [id of its instance, power], a drive [id, GB of its volume, label of its server].
         """
         real: dict[str, Any] = self._ask("real", infrastructure=infrastructure)
         return real
+
+    def infrastructure(self, label: str) -> int:
+        """Answers the id of an infrastructure that was made on a page."""
+        return int(self._ask("infrastructure", label=label))
 
     def last_try(self, infrastructure: int) -> None:
         """What a deploy does for the second time has failed often enough when that fails."""
@@ -375,7 +379,7 @@ class Maker:
         drives = Drive.objects.filter(drive_array__infrastructure=infrastructure, head_layer__isnull=False)
         return {
             "servers": {
-                one.label: one.server.power if one.server else ""
+                one.label: [one.pk, one.server.power if one.server else ""]
                 for one in instances.select_related("instance_array", "server").order_by("pk")
             },
             "drives": {
@@ -388,6 +392,11 @@ class Maker:
             },
             "deploys": [str(one.state) for one in Deploy.objects.filter(infrastructure=infrastructure).order_by("pk")],
         }
+
+    def infrastructure(self, *, label: str) -> int:
+        from editor.models import Infrastructure
+
+        return int(Infrastructure.objects.get(label=label).pk)
 
     def last_try(self, *, infrastructure: int) -> None:
         from editor.build.items import TRIES

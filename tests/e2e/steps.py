@@ -132,3 +132,23 @@ def changes(page: Page) -> Locator:
 def plan_step(page: Page, title: str | re.Pattern[str]) -> Locator:
     """A step of a deploy that runs or ran."""
     return panel(page).get_by_role("list", name="Steps").get_by_role("listitem").filter(has_text=title)
+
+
+FAR = 80
+"""More presses of Tab than any walk needs."""
+
+
+def tab_to(page: Page, place: Locator, *, key: str = "Tab") -> None:
+    """Presses Tab until the focus is there; it must be visible, or nobody could tell."""
+    expect(place).to_be_visible()
+    for _ in range(FAR):
+        page.keyboard.press(key)
+        if place.evaluate("element => element === document.activeElement"):
+            break
+    expect(place).to_be_focused()
+    assert place.evaluate("element => element.matches(':focus-visible')")
+
+
+def press(page: Page, place: Locator, key: str = "Enter") -> None:
+    tab_to(page, place)
+    page.keyboard.press(key)

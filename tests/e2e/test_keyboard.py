@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import expect
 
 from tests.e2e.conftest import People
 from tests.e2e.hands import Hands
@@ -18,30 +18,13 @@ from tests.e2e.steps import (
     note_field,
     panel,
     power_is,
+    press,
     revert_button,
     shows_tab,
     tab,
+    tab_to,
     without_page_load,
 )
-
-FAR = 80
-"""More presses of Tab than any walk needs."""
-
-
-def tab_to(page: Page, place: Locator, *, key: str = "Tab") -> None:
-    """Presses Tab until the focus is there; it must be visible, or nobody could tell."""
-    expect(place).to_be_visible()
-    for _ in range(FAR):
-        page.keyboard.press(key)
-        if place.evaluate("element => element === document.activeElement"):
-            break
-    expect(place).to_be_focused()
-    assert place.evaluate("element => element.matches(':focus-visible')")
-
-
-def press(page: Page, place: Locator, key: str = "Enter") -> None:
-    tab_to(page, place)
-    page.keyboard.press(key)
 
 
 def test_snapshot_is_created_with_the_keyboard_alone(people: People, hands: Hands) -> None:
