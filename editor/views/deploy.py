@@ -92,7 +92,7 @@ def _review(
         "changes": [_change(change, now) for change in found.changes],
         "tally": [(kind, SIGNS[kind], kinds[kind]) for kind in SIGNS if kinds[kind]],
         "tally_words": ", ".join(f"{kinds[kind]} {word}" for kind, word in TALLY.items() if kinds[kind]),
-        "written": size(found.destroys.written_bytes),
+        "lost": _lost(found),
         "number": number,
         "form": form,
         "how": form["how"].value() or "wait",
@@ -106,6 +106,25 @@ def _review(
         "address": reverse("infrastructure_deploy", args=[infrastructure.pk]),
     }
     return render_panel(request, "editor/review.html", infrastructure, context, status=status)
+
+
+def _lost(found: Review) -> str:
+    """Answers "analytics-11, analytics-12 and their drives, 312 GB written."; many are counted."""
+    servers, drives = found.destroys.servers, found.destroys.drives
+    with_server = {server.place for server in servers}
+    alone = [drive.label for drive in drives if drive.instance not in with_server]
+    labels = [server.label for server in servers] + alone
+    if len(labels) > NAMED:
+        said = " and ".join(
+            counted(number, thing) for number, thing in ((len(servers), "server"), (len(alone), "drive")) if number
+        )
+    else:
+        said = ", ".join(labels)
+    if len(drives) > len(alone):
+        said += " and their drives" if len(drives) - len(alone) > 1 else " and its drive"
+    if not drives:
+        return f"{said}."
+    return f"{said}, {size(found.destroys.written_bytes)} written."
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,7 @@ def test_the_review_names_changes_and_all_that_is_destroyed(world: World) -> Non
     assert "Review 2 changes" in page.words
     assert "This deploy destroys 1 server, 1 drive and 2 snapshots" in page.words
     assert "web-3, off at deploy; drive web-data-3, 0 B, 2 snapshots (#1 and #2)" in page.words
+    assert "web-3 and its drive, 0 B written. Destroyed drives cannot be restored." in page.words
     assert "web InstanceArray, fewer servers" in page.words
     assert "Otto Operate, today" in page.words
     assert "1 server must be off" in page.words
