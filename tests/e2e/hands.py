@@ -170,6 +170,8 @@ class Maker:
     def __init__(self) -> None:
         from editor.models import User
 
+        # Ana owns the worlds of all tests.
+        User.objects.update(infrastructure_quota=1000)
         self.people = {user.email.partition("@")[0]: user for user in User.objects.all()}
         self.people["stranger"] = User.objects.create_user("stranger@example.org", None, name="Sam Stranger")
         self.made = self.freed = 0
