@@ -56,8 +56,7 @@ def changes_of(rows: list[AnyProduct]) -> Iterator[Change]:
     """Answers what waits for a deploy: what is destroyed first, then changes, then additions. One query at most."""
     known = by_topic(rows)
     types = _types(rows)
-    for row in pending(rows):
-        kind, what = _kind(row)
+    for kind, what, row in sorted(((*_kind(row), row) for row in pending(rows)), key=lambda one: one[0] != "del"):
         yield Change(
             topic=row.topic,
             kind=kind,

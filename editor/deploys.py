@@ -33,7 +33,7 @@ from editor.plan import DESTROYING, Kind, wanted
 from editor.review import Review, ToldStep, lost_with, review, why_not_take_down
 from editor.rules import Refused, why_not_deploy, why_not_use_drive
 
-SOFT_SECONDS_MAX = 86400
+SOFT_SECONDS_MIN, SOFT_SECONDS_MAX = 30, 86400
 
 _HOLDS = {
     Kind.DESTROY: "destroys it",
@@ -86,7 +86,7 @@ def start(
             started_at=timezone.now(),
             review=now.as_json(),
             goal=dict(now.goal.products),
-            soft_seconds=max(0, min(soft_seconds, SOFT_SECONDS_MAX)),
+            soft_seconds=max(SOFT_SECONDS_MIN, min(soft_seconds, SOFT_SECONDS_MAX)) if soft_seconds > 0 else 0,
             then_hard=then_hard,
         )
         _write_steps(deploy, now)

@@ -161,16 +161,10 @@ class Review:
     instances: Mapping[Place, Instance]
     """Those that it shuts down or releases, with their servers."""
 
-    @property
-    def stays_off(self) -> int:
-        """How many of the servers to be shut down do not come back."""
-        return sum(one.leaves for one in self.must_be_off)
-
     def as_json(self) -> dict[str, Any]:
         """What was shown and confirmed, to be kept with the deploy."""
         return {
             "changes": [change.as_json() for change in self.changes],
-            "new": sorted(topic for topic in self.goal.products if topic not in self.real.products),
             "destroys": self.destroys.title,
             "lines": [list(line) for line in self.destroys.lines],
             "written_bytes": self.destroys.written_bytes,

@@ -266,8 +266,8 @@ def _settle_reading(seen: Server, reading: Power, why: str, now: datetime) -> No
         if outcome.overdue:
             server.power_overdue = True
         if outcome.verb:
-            # What a deploy asked for, and got, is told by that deploy.
-            quiet = server.hold and outcome.ended and outcome.result == Result.DONE
+            # What becomes of a deploy's command is told by that deploy.
+            quiet = server.hold and (outcome.overdue or (outcome.ended and outcome.result == Result.DONE))
             result = Result.SILENT if quiet else outcome.result
             event = _tell(server, outcome.verb, text=outcome.text, result=result, by_asker=by is not None)
             if outcome.result == Result.FAILED:

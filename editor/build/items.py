@@ -5,7 +5,9 @@ Each begins in a short transaction that reserves what it needs, calls drivers ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -46,6 +48,18 @@ _VERBS = {
     Kind.POWER_ON: "be powered on again",
 }
 
+_turn = threading.Lock()
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """A transaction; those of all items take turns.
+
+    SQLite has one writer, and whoever waits for that gets it by luck: a page would wait among all our threads.
+    """
+    with _turn, transaction.atomic():
+        yield
+
 
 class Failed(Exception):
     """An item cannot be done. `str()` is why, as a sentence; one in small letters stands after a colon.
@@ -61,7 +75,7 @@ class Failed(Exception):
 
 def begin(known: DeployItem, prepare: Callable[[DeployItem], None] | None) -> DeployItem | None:
     """Notes that an item is in work, and reserves what it needs. None when it is not to be done (any more)."""
-    with transaction.atomic():
+    with writing():
         # The deploy is locked, so that none ends while one of its items begins; that orders its items as well.
         deploy = Deploy.objects.select_for_update(of=("self",)).get(pk=known.step.deploy_id)
         item = DeployItem.objects.select_related("step").get(pk=known.pk)
@@ -91,7 +105,7 @@ def settle(
     topics: Iterable[str] = (),
 ) -> None:
     """Ends an item as done: locks what it changes, changes it, and writes down what is real of its product."""
-    with transaction.atomic():
+    with writing():
         lock_hardware([server], [drive])
         product = product_of(item.step.of) if change else None
         step = DeployStep.objects.select_for_update(of=("self",)).get(pk=item.step_id)
@@ -145,7 +159,7 @@ def note_real(product: AnyProduct, item: DeployItem) -> None:
 
 def settle_failed(pk: int, failure: Failed, give_up: Callable[[DeployItem], None] | None = None) -> timedelta | None:
     """Has an item tried again after a pause, or ends it as failed; `give_up` then leaves its rows in order."""
-    with transaction.atomic():
+    with writing():
         item = DeployItem.objects.select_for_update(of=("self",)).select_related("step__deploy").get(pk=pk)
         if item.state in (ItemState.DONE, ItemState.FAILED):
             return None
@@ -173,7 +187,7 @@ def wait(item: DeployItem, says: str) -> None:
     """Writes down what an item waits for."""
     if item.detail != says:
         item.detail = says
-        with transaction.atomic():
+        with writing():
             item.save(update_fields=["detail", "payload"])
             wake(item)
 

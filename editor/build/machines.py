@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import transaction
 from django.utils import timezone
 
 from editor import servers
 from editor.actions import power_topics
-from editor.build.items import Failed, array_pk, number_of, settle, wait, wake
+from editor.build.items import Failed, array_pk, number_of, settle, wait, wake, writing
 from editor.deploys import is_held_by
 from editor.models import DeployItem, Drive, Instance, InstanceArray, Power, PowerCommand, Server
 from editor.plan import Kind
@@ -133,7 +132,7 @@ def _ask(item: DeployItem, command: PowerCommand | None, says: str = "") -> bool
     False, and nothing was asked, when it is to be powered on and somebody else is at work on one of its drives.
     """
     deploy = item.step.deploy
-    with transaction.atomic():
+    with writing():
         server = Server.objects.select_for_update(of=("self",)).get(pk=item.payload["server"])
         drives = Drive.objects.select_for_update(of=("self",)).filter(instance__server=server).order_by("pk")
         if command == PowerCommand.POWER_ON and any(
