@@ -5,7 +5,7 @@ import { whyFixed } from "./canvas-drag.js";
 import { connectTo } from "./canvas-ports.js";
 import { addresses, post } from "./canvas-post.js";
 import { choose, linkOf, meant, nameOf, nodeOf, topicOf } from "./canvas-select.js";
-import { reveal, stage, world } from "./canvas-view.js";
+import { follow, isDrawn, reveal, stage, view, world } from "./canvas-view.js";
 import { say } from "./say.js";
 import { singleKey, typing } from "./shortcuts.js";
 
@@ -39,16 +39,20 @@ function take() {
   }
 }
 
-async function send(url, fields, failed) {
+let last = Promise.resolve();
+
+/** Sends one thing after the other, in the order of the keys: of two Ctrl Z the second undoes what the first left. */
+function send(url, fields, failed) {
   const reason = whyFixed();
   if (reason) {
     say(reason, "bad");
-    return { ok: false };
+    return;
   }
-  const answer = await post(url, fields, failed);
-  if (answer.said) say(answer.said, answer.ok ? "ok" : "bad");
-  if (answer.ok) selectSoon(answer.topics);
-  return answer;
+  last = last.then(async () => {
+    const answer = await post(url, fields, failed);
+    say(answer.said, answer.ok ? "ok" : "bad");
+    if (answer.ok) selectSoon(answer.topics);
+  });
 }
 
 // ── Acts ─────────────────────────────────────────────────────────────────────
@@ -121,8 +125,15 @@ function stopRenaming() {
   document.body.dispatchEvent(new CustomEvent(topicOf(node)));
 }
 
+/** However far away the card is, its form can be read. */
+function enlarge() {
+  const open = form();
+  if (open) open.style.scale = isDrawn() ? Math.max(1, 1 / view.zoom) : 1;
+}
+
 function focusRename() {
   const field = document.getElementById("rename-label");
+  enlarge();
   if (!field || field.closest("form").contains(document.activeElement)) return;
   field.focus({ preventScroll: true });
   field.select();
@@ -176,6 +187,7 @@ if (world) {
   singleKey("c", onCanvas(() => acts.connect(meant())));
   document.addEventListener("htmx:after:swap", take);
   document.addEventListener("htmx:after:settle", focusRename);
+  follow(enlarge);
   document.addEventListener("close-rename", stopRenaming);
   stage.addEventListener("keydown", (event) => {
     if (!event.target.closest(".rename")) return;

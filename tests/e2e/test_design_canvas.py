@@ -188,7 +188,7 @@ def test_cards_are_connected_and_taken_apart_with_the_keyboard(people: People, h
 
         page.keyboard.press("c")
         expect(dialog(page)).to_be_visible()
-        dialog(page).get_by_role("button", name="Detach web").press("Enter")
+        dialog(page).get_by_role("button", name="Detach from web").press("Enter")
         expect(dialog(page)).to_be_hidden()
         expect(item(page, "DriveArray web-data")).to_contain_text("Detached")
 
