@@ -86,7 +86,7 @@ def ended(world: World) -> dict[str, Any]:
 
 @pytest.mark.parametrize("lives", [(2, 3, 4, 5, 6), (3, 5, 7), (4, 8)])
 def test_deploy_survives_worker_after_worker(lives: tuple[int, ...], world: World) -> None:
-    """No worker gets far: `lives` are their effects: the longest is enough for an item, and for the beginning of another."""
+    """No worker gets far: `lives` are their effects, of which the longest is enough for an item and a bit."""
     with rolled_back(world):
         assert world.work(world.start(soft_seconds=0), step=3).state == DeployState.DONE
         expected = ended(world)
