@@ -22,10 +22,10 @@ def allocate(item: DeployItem) -> timedelta | None:
     array = InstanceArray.objects.get(pk=array_pk(item.step.of))
     silent = 0
     free = Server.objects.filter(instance__isnull=True, server_type=array.server_type_id)
-    pks = list(free.order_by("pk").values_list("pk", flat=True))
-    # Items that run side by side begin at different ones.
+    pks = list(free.filter(power_error="").order_by("pk").values_list("pk", flat=True))
+    # Items that run side by side begin at different ones. To wait for BMCs that were silent before comes last.
     start = item.pk % len(pks) if pks else 0
-    candidates = [*pks[start:], *pks[:start]]
+    candidates = [*pks[start:], *pks[:start], *free.exclude(power_error="").values_list("pk", flat=True)]
     running = []
     for pk in candidates:
         reading = servers.read(pk)
