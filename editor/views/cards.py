@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple, TypeVar
@@ -14,6 +14,7 @@ from editor import canvas, words
 from editor.design import numbers_shown
 from editor.models import MB, DriveArray, InstanceArray, Network, NetworkKind, Power
 from editor.templatetags.editor import POWER_WORD
+from editor.views.tags import Tag, tags_of
 
 SHOWN_ORDER = (Power.ON, Power.POWERING_ON, Power.SHUTTING_DOWN, Power.OFF, Power.UNKNOWN)
 
@@ -145,21 +146,6 @@ class Node:
         return f"{'Instances' if self.kind == 'instance_array' else 'Drives'} of {self.label}"
 
 
-class Tag(NamedTuple):
-    """What the next deploy does to a product, in the fewest words: "−2 servers". `change` is its kind."""
-
-    change: str
-    text: str
-
-    @property
-    def sign(self) -> str:
-        return self.text[0]
-
-    @property
-    def rest(self) -> str:
-        return self.text[1:]
-
-
 class InstanceRow(NamedTuple):
     """An instance, as a bay shows it."""
 
@@ -278,55 +264,6 @@ def _bay_change(number: int, drawn: set[int], real: Container[int], array: Insta
     if number not in drawn:
         return "del"
     return "" if number in real and array.is_deployed else "add"
-
-
-def tags_of(product: InstanceArray | DriveArray | Network) -> tuple[Tag, ...]:
-    """Everything that changes, what destroys first; a change that has no words of its own is "~ changed"."""
-    change = product.change
-    if change == "add":
-        return (Tag("add", "+ new"),)
-    if change == "del":
-        return (Tag("del", "− deleted"),)
-    if not change:
-        return ()
-    found: list[Tag] = []
-    if isinstance(product, InstanceArray):
-        found += _instance_array_edits(product)
-    elif isinstance(product, DriveArray):
-        found += _drive_array_edits(product)
-    if product.deployed and product.deployed.get("label") != product.label:
-        found.append(Tag("edit", "~ renamed"))
-    if not found:
-        found.append(Tag("edit", "~ unfinished" if product.unsettled else "~ changed"))
-    return tuple(sorted(found, key=lambda tag: tag.change != "del"))
-
-
-def _count_edits(array: InstanceArray | DriveArray, thing: str) -> Iterator[Tag]:
-    real, drawn = set((array.deployed or {}).get("numbers", ())), set(array.numbers)
-    if gone := len(real - drawn):
-        yield Tag("del", f"−{words.counted(gone, thing)}")
-    if new := len(drawn - real):
-        yield Tag("edit", f"+{words.counted(new, thing)}")
-
-
-def _instance_array_edits(array: InstanceArray) -> Iterator[Tag]:
-    real = array.deployed or {}
-    yield from _count_edits(array, "server")
-    if real.get("server_type", array.server_type_id) != array.server_type_id:
-        yield Tag("edit", f"~ {array.server_type.label}")
-    if real.get("interfaces") != array.drawn()["interfaces"]:
-        yield Tag("edit", "~ networks")
-
-
-def _drive_array_edits(array: DriveArray) -> Iterator[Tag]:
-    real = array.deployed or {}
-    yield from _count_edits(array, "drive")
-    if real.get("size_mb") != array.size_mb:
-        yield Tag("edit", f"~ {words.size(array.size_mb * MB)}")
-    if real.get("instance_array") != array.instance_array_id:
-        yield Tag("edit", f"~ to {array.instance_array}" if array.instance_array else "~ detached")
-    if real.get("grows") != array.grows:
-        yield Tag("edit", "~ grows along" if array.grows else "~ grows alone")
 
 
 def _says(label: str, row: DriveRow) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,22 +15,21 @@ from editor import edits
 from editor.actions import role_of
 from editor.design import AnyProduct
 from editor.design_forms import (
-    ArrayForm,
     DriveArrayForm,
     InstanceArrayForm,
     LabelForm,
     disable,
     number,
 )
-from editor.design_rules import why_not_attach, why_not_change, why_not_delete, why_not_design, why_not_leave
-from editor.models import MB, Drive, DriveArray, InstanceArray, Network, Product, User
+from editor.design_rules import why_not_attach, why_not_change, why_not_delete, why_not_design
+from editor.models import MB, DriveArray, InstanceArray, Network, Product, User
 from editor.rules import Refused, why_not_operate
 from editor.views import drive_arrays, instance_arrays, networks
-from editor.views.cards import tags_of
-from editor.views.dialogs import dialog
 from editor.views.page import is_partial, render_panel, visible
 from editor.views.panel import Head
-from editor.words import counted, size
+from editor.views.shrink import ask, drives_to_go, is_real, servers_to_go, why_not_go
+from editor.views.tags import tags_of
+from editor.words import size
 
 FIELDS = {
     "label": "Label",
@@ -51,17 +50,6 @@ class Difference:
     yours: str
 
 
-@dataclass(frozen=True)
-class Leaver:
-    """A server or drive that may go when an array gets smaller, and what goes with it, in words."""
-
-    number: int
-    label: str
-    power: str
-    about: str
-    chosen: bool
-
-
 @require_http_methods(["GET", "HEAD", "POST"])
 def instance_array(request: HttpRequest, pk: int) -> HttpResponse:
     array = instance_arrays.visible_array(request, pk)
@@ -74,10 +62,10 @@ def instance_array(request: HttpRequest, pk: int) -> HttpResponse:
     asked = "asked" in request.POST
     goes = len(array.numbers) - data["count"]
     try:
-        if goes > 0 and not asked and _is_real(array) and not _fixed(array, request):
-            return _shrink(request, array, form, _servers(array, goes))
-        if goes > 0 and asked and (reason := _why_not_leave(array, data["leaving"], data["count"])):
-            return _shrink(request, array, form, _servers(array, goes, data["leaving"]), reason, status=422)
+        if goes > 0 and not asked and is_real(array) and not _fixed(array, request):
+            return ask(request, array, form, servers_to_go(array, goes))
+        if goes > 0 and asked and (reason := why_not_go(array, data["leaving"], data["count"])):
+            return ask(request, array, form, servers_to_go(array, goes, data["leaving"]), reason, status=422)
         edits.configure_instance_array(
             array,
             by=_user(request),
@@ -90,8 +78,8 @@ def instance_array(request: HttpRequest, pk: int) -> HttpResponse:
         )
     except edits.Undecided as undecided:
         reason = str(undecided) if asked else ""
-        leaving = _servers(array, goes, data["leaving"])
-        return _shrink(request, array, form, leaving, reason, status=422 if asked else 200)
+        leaving = servers_to_go(array, goes, data["leaving"])
+        return ask(request, array, form, leaving, reason, status=422 if asked else 200)
     except edits.Stale as stale:
         return _instance_array(request, _fresh(request, array), form, stale=stale, status=409)
     except Refused as refused:
@@ -110,11 +98,11 @@ def drive_array(request: HttpRequest, pk: int) -> HttpResponse:
     data = form.cleaned_data
     asked = "asked" in request.POST
     goes = len(array.numbers) - data["count"]
-    if goes > 0 and _is_real(array):
+    if goes > 0 and is_real(array):
         if not asked and not _fixed(array, request):
-            return _shrink(request, array, form, _drives(array, goes))
-        if asked and (reason := _why_not_leave(array, data["leaving"], data["count"])):
-            return _shrink(request, array, form, _drives(array, goes, data["leaving"]), reason, status=422)
+            return ask(request, array, form, drives_to_go(array, goes))
+        if asked and (reason := why_not_go(array, data["leaving"], data["count"])):
+            return ask(request, array, form, drives_to_go(array, goes, data["leaving"]), reason, status=422)
     try:
         edits.configure_drive_array(
             array,
@@ -283,105 +271,6 @@ def _saved(request: HttpRequest, array: AnyProduct) -> HttpResponse:
     if "asked" in request.POST:
         response["HX-Trigger"] = "close-dialog"
     return response
-
-
-# ── When it gets smaller ─────────────────────────────────────────────────────
-
-
-def _shrink(
-    request: HttpRequest,
-    array: InstanceArray | DriveArray,
-    form: ArrayForm,
-    leavers: list[Leaver],
-    refused: str = "",
-    *,
-    status: int = 200,
-) -> HttpResponse:
-    """Asks which go, and what becomes of their drives."""
-    goes, thing = len(array.numbers) - form.cleaned_data["count"], form.thing
-    head = instance_arrays.head if isinstance(array, InstanceArray) else drive_arrays.head
-    has_drives = isinstance(array, InstanceArray) and any(one.about for one in leavers)
-    kept = [
-        (name, value)
-        for name in form.fields
-        if name not in {"leaving", "drives", "key"}
-        for value in request.POST.getlist(name)
-    ]
-    context = {
-        "product": array,
-        "leavers": leavers,
-        "goes": goes,
-        "thing": thing,
-        "title_words": f"Which {counted(goes, thing)} of {array.label} {'goes' if goes == 1 else 'go'}?",
-        "has_drives": has_drives,
-        "drives": form.cleaned_data.get("drives", ""),
-        "fields": kept,
-        "refused": refused,
-    }
-    return dialog(
-        request,
-        "editor/shrink.html",
-        head(array, "Configuration"),  # type: ignore[arg-type]  # each with its own kind
-        context,
-        back=reverse(f"{_kind(array)}_configure", args=[array.pk]),
-        target=f"#{array.topic}-configuration",
-        selected=array.topic,
-        status=status,
-    )
-
-
-def _why_not_leave(array: InstanceArray | DriveArray, leaving: Collection[int], count: int) -> str | None:
-    return why_not_leave(array.label, array.numbers, leaving, count)
-
-
-def _is_real(array: InstanceArray | DriveArray) -> bool:
-    rows = array.instances if isinstance(array, InstanceArray) else array.drives
-    return rows.exists()
-
-
-def _servers(array: InstanceArray, goes: int, chosen: Collection[int] = ()) -> list[Leaver]:
-    """Answers all servers, the ones with the highest numbers chosen unless somebody chose; two queries."""
-    instances = {one.number: one for one in array.instances.select_related("server")}
-    drives: dict[int, list[str]] = {}
-    rows = Drive.objects.filter(drive_array__instance_array=array).select_related("drive_array")
-    for drive in rows.order_by("drive_array__label"):
-        drives.setdefault(drive.number, []).append(described(drive))
-    picked = set(chosen) or set(array.numbers[len(array.numbers) - goes :])
-    return [
-        Leaver(
-            number,
-            f"{array.label}-{number}",
-            instances[number].shown_power if number in instances else "",
-            "; ".join(drives.get(number, ())),
-            number in picked,
-        )
-        for number in reversed(array.numbers)
-    ]
-
-
-def _drives(array: DriveArray, goes: int, chosen: Collection[int] = ()) -> list[Leaver]:
-    rows = {drive.number: drive for drive in array.drives.select_related("drive_array")}
-    owner = array.instance_array
-    served = set(owner.numbers) if owner else set()
-    order = sorted(array.numbers, key=lambda number: (number not in served, number))
-    picked = set(chosen) or set(order[len(order) - goes :])
-    return [
-        Leaver(
-            number,
-            f"{array.label}-{number}",
-            "",
-            described(rows[number], named=False) if number in rows else "not made yet",
-            number in picked,
-        )
-        for number in reversed(order)
-    ]
-
-
-def described(drive: Drive, *, named: bool = True) -> str:
-    """Answers "web-data-2, 31.1 GB written, 3 snapshots"."""
-    snapshots = counted(drive.snapshot_count, "snapshot") if drive.snapshot_count else "no snapshots"
-    pieces = [drive.label] * named + [f"{size(drive.used_bytes)} written", snapshots]
-    return ", ".join(pieces)
 
 
 # ── Small things ─────────────────────────────────────────────────────────────

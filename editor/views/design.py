@@ -17,11 +17,11 @@ from editor.design_forms import DeleteForm
 from editor.design_rules import why_not_delete, why_not_design
 from editor.models import Drive, DriveArray, Infrastructure, InstanceArray, Network, User
 from editor.rules import Refused, why_not_operate
-from editor.views.cards import tags_of
-from editor.views.configure import described
 from editor.views.dialogs import dialog, done, refuse, said, wants_text
 from editor.views.page import visible
 from editor.views.panel import Head
+from editor.views.shrink import described
+from editor.views.tags import tags_of
 from editor.words import counted
 
 WORDS = {InstanceArray: "InstanceArray", DriveArray: "DriveArray", Network: "network"}
