@@ -1,34 +1,25 @@
-"""Drawing: what is added, copied, taken out and given back. Forms send here, and so does the canvas."""
+"""Drawing: what is added, copied, undone and done again. Forms send here, and so does the canvas."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_POST
 
 from editor import edits
-from editor.actions import role_of
-from editor.design import AnyProduct, by_topic, pending, products
-from editor.design_forms import DeleteForm
-from editor.design_rules import why_not_delete, why_not_design
-from editor.models import Drive, DriveArray, Infrastructure, InstanceArray, Network, User
-from editor.rules import Refused, why_not_operate
-from editor.views.dialogs import dialog, done, refuse, said, wants_text
+from editor.design import AnyProduct, by_topic, products
+from editor.models import Infrastructure, InstanceArray, Network, User
+from editor.rules import Refused
+from editor.views.dialogs import done, refuse, said, wants_text
 from editor.views.page import visible
-from editor.views.panel import Head
-from editor.views.shrink import described
-from editor.views.tags import tags_of
 from editor.words import counted
 
-WORDS = {InstanceArray: "InstanceArray", DriveArray: "DriveArray", Network: "network"}
 MOST = 500
 """So many products can be asked about at once."""
-
-P = TypeVar("P", Network, InstanceArray, DriveArray)
 
 
 # ── Add and copy ─────────────────────────────────────────────────────────────
@@ -68,11 +59,11 @@ def _add(request: HttpRequest, pk: int, make: Callable[..., AnyProduct], **desig
 def copy(request: HttpRequest, pk: int) -> HttpResponse:
     infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
     try:
-        new = edits.copy_all(_named(request, infrastructure), by=_user(request), key=_key(request))
+        new = edits.copy_all(named(request, infrastructure), by=_user(request), key=_key(request))
     except Refused as refused:
         return refuse(request, str(refused), back=infrastructure.get_absolute_url())
     if wants_text(request):
-        return said(f"{_listed(new)} added to the draft.", X_Topics=",".join(one.topic for one in new))
+        return said(f"{listed(new)} added to the draft.", X_Topics=",".join(one.topic for one in new))
     return done(request, infrastructure.get_absolute_url())
 
 
@@ -101,200 +92,10 @@ def _step(request: HttpRequest, pk: int, act: Callable[..., Any], word: str) -> 
     return done(request, infrastructure.get_absolute_url(), sentence=sentence)
 
 
-# ── Discard ──────────────────────────────────────────────────────────────────
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-def discard_all(request: HttpRequest, pk: int) -> HttpResponse:
-    infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
-    refused, status = "", 200
-    if request.method == "POST":
-        try:
-            edits.discard_all(infrastructure, by=_user(request))
-        except Refused as no:
-            refused, status = str(no), 409
-        else:
-            return done(request, infrastructure.get_absolute_url())
-    changes = pending(products(infrastructure))
-    context = {
-        "title_words": f"Discard {counted(len(changes), 'change')}?",
-        "changes": [(one, WORDS[type(one)], tags_of(one)) for one in changes],
-        "refused": refused or _fixed(request, infrastructure) or ("" if changes else "Nothing waits for a deploy."),
-        "button": f"Discard {counted(len(changes), 'change')}",
-    }
-    head = Head(infrastructure=infrastructure, icon="pencil-ruler", title="Discard", current=infrastructure.label)
-    back = infrastructure.get_absolute_url()
-    return dialog(request, "editor/discard.html", head, context, back=back, status=status)
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-def discard_instance_array(request: HttpRequest, pk: int) -> HttpResponse:
-    return _discard(request, _product(request, InstanceArray, pk))
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-def discard_drive_array(request: HttpRequest, pk: int) -> HttpResponse:
-    return _discard(request, _product(request, DriveArray, pk))
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-def discard_network(request: HttpRequest, pk: int) -> HttpResponse:
-    return _discard(request, _product(request, Network, pk))
-
-
-def _discard(request: HttpRequest, product: AnyProduct) -> HttpResponse:
-    infrastructure = product.infrastructure
-    refused, status = "", 200
-    if request.method == "POST":
-        try:
-            edits.discard(product, by=_user(request))
-        except Refused as no:
-            refused, status = str(no), 409
-        else:
-            # What was never deployed is not there any more, and neither is its panel.
-            gone = not product.is_deployed and request.GET.get("from") != "review"
-            return done(request, infrastructure.get_absolute_url() if gone else _back(request, product), go=gone)
-    tags = tags_of(product)
-    context = {
-        "title_words": f"Keep {product}?" if product.leaves else f"Discard changes to {product}?",
-        "changes": [(product, WORDS[type(product)], tags)] if tags else [],
-        "refused": refused or _fixed(request, infrastructure) or ("" if tags else f"Nothing of {product} is changed."),
-        "button": f"Keep {product}" if product.leaves else "Discard changes",
-        "is_new": not product.is_deployed,
-    }
-    return dialog(
-        request,
-        "editor/discard.html",
-        _head(product, "Discard"),
-        context,
-        back=_back(request, product),
-        selected=product.topic,
-        status=status,
-    )
-
-
-# ── Delete ───────────────────────────────────────────────────────────────────
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-def delete_instance_array(request: HttpRequest, pk: int) -> HttpResponse:
-    product = _product(request, InstanceArray, pk)
-    return _delete(request, product.infrastructure, [product])
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-def delete_drive_array(request: HttpRequest, pk: int) -> HttpResponse:
-    product = _product(request, DriveArray, pk)
-    return _delete(request, product.infrastructure, [product])
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-def delete_network(request: HttpRequest, pk: int) -> HttpResponse:
-    product = _product(request, Network, pk)
-    return _delete(request, product.infrastructure, [product])
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-def delete_selected(request: HttpRequest, pk: int) -> HttpResponse:
-    infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
-    return _delete(request, infrastructure, _named(request, infrastructure))
-
-
-def _delete(request: HttpRequest, infrastructure: Infrastructure, chosen: list[AnyProduct]) -> HttpResponse:
-    one = chosen[0] if len(chosen) == 1 else None
-    back = one.get_absolute_url() if one else infrastructure.get_absolute_url()
-    refused = wrong = drives = ""
-    status = 200
-    if request.method == "POST":
-        form = DeleteForm(request.POST)
-        drives = form.cleaned_data["drives"] if form.is_valid() else ""
-        try:
-            edits.delete(chosen, by=_user(request), drives=drives)
-        except edits.Undecided as undecided:
-            wrong, status = str(undecided), 422
-        except Refused as no:
-            refused, status = str(no), 409
-        else:
-            if wants_text(request):
-                return said(f"{_listed(chosen)} deleted from the draft.")
-            gone = not any(product.is_deployed for product in chosen)
-            return done(request, infrastructure.get_absolute_url() if gone else back, go=gone)
-    if status == 200:
-        refused = _fixed(request, infrastructure) or _why_not_delete(chosen)
-    what = f"{WORDS[type(one)]} {one}" if one else counted(len(chosen), "product")
-    context = {
-        "title_words": f"Delete {what}?" if chosen else "Delete?",
-        "gone": [_Gone.of(product) for product in chosen] if not refused else [],
-        "has_drives": _has_drives_to_choose(chosen),
-        "drives": drives,
-        "wrong": wrong,
-        "refused": refused,
-        "is_deployed": any(product.is_deployed for product in chosen),
-        "topics": [product.topic for product in chosen] if not one else [],
-        "button": f"Delete {one or counted(len(chosen), 'product')} from the draft",
-    }
-    head = (
-        _head(one, "Delete")
-        if one
-        else Head(infrastructure=infrastructure, icon="trash-2", title="Delete", current=infrastructure.label)
-    )
-    return dialog(
-        request, "editor/delete.html", head, context, back=back, selected=one.topic if one else "", status=status
-    )
-
-
-class _Gone:
-    """A product of a confirmation, with all that goes with it, by name."""
-
-    def __init__(self, name: str, about: str, drives: list[str]) -> None:
-        self.name, self.about, self.drives = name, about, drives
-
-    @classmethod
-    def of(cls, product: AnyProduct) -> _Gone:
-        kind = WORDS[type(product)]
-        if isinstance(product, InstanceArray):
-            servers = counted(product.instances.count() or product.count, "server")
-            drives = Drive.objects.filter(instance__instance_array=product)
-            return cls(product.label, f"{kind}, {servers}", _drives(drives))
-        if isinstance(product, DriveArray):
-            number = product.drives.count()
-            about = counted(number, "drive") if number else "not made yet"
-            return cls(product.label, f"{kind}, {about}", _drives(product.drives.all()))
-        return cls(product.label, kind, [])
-
-
-def _drives(rows: Any) -> list[str]:
-    found = rows.select_related("drive_array").order_by("drive_array__label", "number")
-    return [described(drive) for drive in found]
-
-
-def _has_drives_to_choose(chosen: list[AnyProduct]) -> bool:
-    """Whether drives that exist are attached to an InstanceArray that goes, and do not go themselves."""
-    arrays = [one.pk for one in chosen if isinstance(one, InstanceArray)]
-    going = [one.pk for one in chosen if isinstance(one, DriveArray)]
-    found = Drive.objects.filter(drive_array__instance_array__in=arrays).exclude(drive_array__in=going)
-    return bool(arrays) and found.exists()
-
-
-def _why_not_delete(chosen: list[AnyProduct]) -> str:
-    if not chosen:
-        return "Nothing is selected. Select what shall be deleted."
-    return " ".join(dict.fromkeys(reason for one in chosen if (reason := why_not_delete(one))))
-
-
 # ── Small things ─────────────────────────────────────────────────────────────
 
 
-def _product(request: HttpRequest, model: type[P], pk: int) -> P:
-    rows = model.objects.select_related("infrastructure")
-    if model is DriveArray:
-        rows = rows.select_related("instance_array")
-    elif model is InstanceArray:
-        rows = rows.select_related("server_type").prefetch_related("interfaces")
-    return visible(request, rows, pk)
-
-
-def _named(request: HttpRequest, infrastructure: Infrastructure) -> list[AnyProduct]:
+def named(request: HttpRequest, infrastructure: Infrastructure) -> list[AnyProduct]:
     """Answers the products of this infrastructure that ?of= names; others are left out."""
     source = request.POST if request.method == "POST" and "of" in request.POST else request.GET
     topics = [topic for value in source.getlist("of") for topic in value.split(",")][:MOST]
@@ -313,25 +114,7 @@ def _first_page_of(product: AnyProduct) -> str:
     return reverse(f"{kind}_configure", args=[product.pk])
 
 
-def _back(request: HttpRequest, product: AnyProduct) -> str:
-    """Answers where the confirmation came from: the review, or the product's own panel."""
-    if request.GET.get("from") == "review":
-        return reverse("infrastructure_deploy", args=[product.infrastructure_id])
-    return product.get_absolute_url()
-
-
-def _head(product: AnyProduct, current: str) -> Head:
-    icons = {InstanceArray: "server", DriveArray: "hard-drive"}
-    icon = icons.get(type(product)) or f"port-{getattr(product, 'kind', 'lan')}"
-    return Head(infrastructure=product.infrastructure, icon=icon, title=product.label, current=current)
-
-
-def _fixed(request: HttpRequest, infrastructure: Infrastructure) -> str:
-    """Why the design cannot be changed now, "" when it can."""
-    return why_not_operate(role_of(_user(request), infrastructure.pk)) or why_not_design(infrastructure) or ""
-
-
-def _listed(rows: list[AnyProduct]) -> str:
+def listed(rows: list[AnyProduct]) -> str:
     labels = [row.label for row in rows]
     if len(labels) > 3:
         return counted(len(labels), "product")
