@@ -16,6 +16,7 @@ from editor.models import (
     Event,
     Infrastructure,
     InstanceArray,
+    Network,
     Power,
     Server,
     StoragePool,
@@ -217,3 +218,41 @@ def test_review_asks_as_much_for_many_as_for_one(count: int, django_assert_num_q
 
     with django_assert_num_queries(14):  # type: ignore[operator]
         review(infrastructure)
+
+
+def test_networks_renamed_and_connected_are_said_step_by_step(world: World) -> None:
+    lan = world.infrastructure.networks.get(kind="lan")
+    lan.label = "office"
+    lan.save()
+    dmz = Network.objects.create(infrastructure=world.infrastructure, label="dmz", kind="lan")
+    world.web.interfaces.update_or_create(index=2, defaults={"network": dmz})
+
+    found = review(world.infrastructure)
+
+    assert {told.title for told in found.steps} == {
+        "Rename lan to office",
+        "Create network dmz",
+        "Connect web to its networks",
+    }
+    assert [(change.label, [(line.name, line.old, line.new) for line in change.lines]) for change in found.changes] == [
+        ("office", [("Name", "lan", "office")]),
+        ("web", [("if2", "none", "dmz")]),
+        ("dmz", []),
+    ]
+
+
+def test_only_an_owner_stops_and_goes_on_and_only_where_that_makes_sense(world: World) -> None:
+    world.shrink()
+    deploy = world.start()
+    for verb in (deploys.stop, deploys.retry):
+        with pytest.raises(Refused, match=r"Only owners deploy\."):
+            verb(deploy, by=world.operator)
+    with pytest.raises(Refused, match=r"Deploy 1 is running\. Only a stopped deploy can be retried\."):
+        deploys.retry(deploy, by=world.owner)
+    Deploy.objects.update(state=DeployState.STOPPED)
+    with pytest.raises(Refused, match=r"Deploy 1 has ended already\."):
+        deploys.stop(deploy, by=world.owner)
+    world.data.numbers = [1, 2, 3]
+    world.data.save()
+    with pytest.raises(Refused, match=r"The design was changed since deploy 1\."):
+        deploys.retry(deploy, by=world.owner)

@@ -80,3 +80,9 @@ def test_many_are_not_all_named() -> None:
         "web, db and logs",
         "web, db and 3 others",
     ]
+
+
+def test_lists_and_numbers_are_said_as_people_say_them() -> None:
+    assert [words.listed(list("abc"[:length])) for length in range(4)] == ["", "a", "a and b", "a, b and c"]
+    assert words.numbered([3, 1, 2, 7]) == "1 to 3 and 7"
+    assert words.numbered([1, 2], sign="#") == "#1 and #2"
