@@ -1,6 +1,6 @@
-"""`python -m tests.bench`: prints two tables in Markdown, for README.
+"""`python -m tests.bench`: prints four tables in Markdown, for README.
 
-Starts the real server twice, on ports and data folders of its own, and Chromium. Does not touch DATA_DIR.
+Starts the real server three times, on ports and data folders of its own, and Chromium. Does not touch DATA_DIR.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import canvas, clicks
+from tests.bench import canvas, clicks, designs
 from tests.bench.browser import chromium, signed_in
 from tests.bench.server import installation, running, seed
 
 ARRAYS = (3, 100, 1000)
+DEPLOYS = 3
+"""A deploy of many drives takes seconds, so there are few of them."""
 
 
 def main() -> None:
@@ -24,7 +26,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="how often each is measured, default: %(default)s")
     parser.add_argument("--seconds", type=float, default=6, help="of zooming and of panning, default: %(default)s")
     parser.add_argument("--quick", action="store_true", help="see that it runs, in less than a minute")
-    parser.add_argument("--only", choices=("clicks", "canvas"), help="one of the two tables")
+    parser.add_argument("--only", choices=("clicks", "canvas", "design"), help="one part of it")
     parser.add_argument("--folder", type=Path, help="where to keep the data; on the disk to be measured")
     parser.add_argument("--chromium", default="/usr/bin/chromium", help="default: %(default)s")
     chosen = parser.parse_args()
@@ -35,7 +37,7 @@ def main() -> None:
     try:
         with chromium(chosen.chromium) as browser:
             head(chosen, browser.version)
-            if chosen.only != "canvas":
+            if chosen.only in (None, "clicks"):
                 where = installation(folder / "clicks")
                 seeded = seed(where, "drives")
                 with running(where, log=folder / "clicks.log"):
@@ -43,12 +45,24 @@ def main() -> None:
                     found = clicks.measure(page, seeded, folder / "twins", rounds=chosen.rounds, warm_up=warm_up)
                     page.context.close()
                 print(f"### From the click to its result\n\n{clicks.report(found)}\n", flush=True)
-            if chosen.only != "clicks":
+            if chosen.only in (None, "canvas"):
                 where = installation(folder / "canvas")
                 scenes = [seed(where, "canvas", str(arrays)) for arrays in ARRAYS]
                 with running(where, log=folder / "canvas.log"):
                     drawn = canvas.measure(browser, where, scenes, rounds=chosen.rounds, seconds=chosen.seconds)
                 print(f"### The canvas\n\n{canvas.report(drawn)}\n", flush=True)
+            if chosen.only in (None, "design"):
+                where = installation(folder / "design")
+                scenes = [seed(where, "canvas", str(arrays)) for arrays in ARRAYS]
+                seeded = seed(where, "deploy")
+                with running(where, log=folder / "design.log"):
+                    edited = designs.edits(where, scenes, rounds=chosen.rounds, warm_up=warm_up)
+                    page = signed_in(browser, where, seeded["session"]).new_page()
+                    rounds = min(chosen.rounds, DEPLOYS)
+                    deployed = designs.deploys(page, where, seeded, folder / "engine", rounds=rounds)
+                    page.context.close()
+                print(f"### Designing\n\n{designs.report_edits(edited)}\n", flush=True)
+                print(f"### Deploying\n\n{designs.report_deploys(deployed)}\n", flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

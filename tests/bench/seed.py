@@ -2,6 +2,7 @@
 
 - `python -m tests.bench.seed drives`: drives of several sizes, each with two snapshots
 - `python -m tests.bench.seed canvas 1000`: an infrastructure with so many arrays
+- `python -m tests.bench.seed deploy`: an empty infrastructure, and a pool for what is deployed there
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from editor.models import (  # noqa: E402
     Server,
     ServerType,
     StoragePool,
+    StorageType,
     User,
 )
 from editor.reconcile import Worker  # noqa: E402
@@ -61,7 +63,12 @@ def main(what: str, *arguments: str) -> dict[str, Any]:
     # Setting a password, even none, would end the sessions that an earlier call answered.
     owner = User.objects.filter(email="bench@example.org").first()
     owner = owner or User.objects.create_user("bench@example.org", None, name="Bench")
-    made = drives(owner) if what == "drives" else canvas(owner, int(arguments[0]))
+    if what == "drives":
+        made = drives(owner)
+    elif what == "deploy":
+        made = deploy(owner)
+    else:
+        made = canvas(owner, int(arguments[0]))
     return made | {"session": _session(owner)}
 
 
@@ -151,7 +158,19 @@ def canvas(owner: User, arrays: int) -> dict[str, Any]:
             )
     mark_deployed(infrastructure)
     editor_actions.tidy_up(infrastructure, by=owner)
-    return {"infrastructure": infrastructure.pk, "arrays": arrays, "servers": Server.objects.count()}
+    return {
+        "infrastructure": infrastructure.pk,
+        "arrays": arrays,
+        "instance_array": infrastructure.instance_arrays.order_by("pk")[0].pk,
+        "servers": Server.objects.count(),
+    }
+
+
+def deploy(owner: User) -> dict[str, Any]:
+    infrastructure, _ = _infrastructure(owner, "bench-deploy")
+    StoragePool.objects.update(storage_type=StorageType.HDD)  # what was drawn only takes nothing new
+    StoragePool.objects.create(label="Deployed")
+    return {"infrastructure": infrastructure.pk}
 
 
 def _infrastructure(owner: User, label: str) -> tuple[Infrastructure, list[Network]]:
