@@ -73,7 +73,9 @@ def _dialog(request: Request, infrastructure: Infrastructure, *, start: str = ""
     one, joins, joined = _joins(request, infrastructure, start)
     possible = [join for join in joins if not join.why]
     made = {join.topic for join in joined}
+    # First those of which something stands in the way, then those that are never joined to such a card.
     impossible = [join for join in joins if join.why and join.topic not in made]
+    impossible.sort(key=lambda join: not join.url)
     context = {
         "infrastructure": infrastructure,
         "one": one,
@@ -161,7 +163,10 @@ def _why_not_kinds(one: AnyProduct, other: AnyProduct) -> str:
         return "Both are InstanceArrays. Put them on the same network to join them."
     if kinds == {Network}:
         return "Both are networks. They meet only in the servers that are on both."
-    drives = one if isinstance(one, DriveArray) else other
+    drives, network = (one, other) if isinstance(one, DriveArray) else (other, one)
+    assert isinstance(drives, DriveArray)
+    if drives.instance_array:
+        return f"{drives.label} belongs to {drives.instance_array}. Connect that to {network.label} instead."
     return f"{drives.label} is reached over the SAN of its InstanceArray. Attach it to one."
 
 

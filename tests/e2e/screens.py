@@ -244,7 +244,8 @@ def several_selected(page: Page, scene: Scene) -> None:
 def cable_drawn(page: Page, scene: Scene) -> None:
     """Half way to a card that it cannot end at; narrow windows have no canvas to draw on."""
     page.goto(f"/infrastructures/{scene.demo['atlas-prod']}/")
-    start, end = page.locator("#node-" + topic(scene, "web")), page.locator("#node-" + topic(scene, "db"))
+    start = page.get_by_role("link", name="DriveArray web-data", exact=True)
+    end = page.get_by_role("link", name=re.compile("^LAN network"))
     if not page.locator("#overlay").is_visible():
         return
     start.hover()
@@ -253,8 +254,8 @@ def cable_drawn(page: Page, scene: Scene) -> None:
     assert target
     page.mouse.move(port["x"] + 12, port["y"] + 12)
     page.mouse.down()
-    page.mouse.move(target["x"] + 40, target["y"] + 40, steps=6)
-    expect(page.get_by_text("Both are InstanceArrays.")).to_be_visible()
+    page.mouse.move(target["x"] + 4, target["y"] + 4, steps=6)
+    expect(page.get_by_text("web-data belongs to web.")).to_be_visible()
 
 
 def topic(scene: Scene, label: str) -> str:

@@ -87,7 +87,7 @@ def test_targets_of_drives_say_why_not(browser: Client, world: World) -> None:
         world.db.topic: "web-data is attached to web. Detach it there first.",
         world.spare.topic: "Both are DriveArrays. Drives are attached to an InstanceArray.",
         **{
-            network.topic: "web-data is reached over the SAN of its InstanceArray. Attach it to one."
+            network.topic: f"web-data belongs to web. Connect that to {network.label} instead."
             for network in world.infrastructure.networks.all()
         },
     }
@@ -102,6 +102,12 @@ def test_a_target_says_what_is_sent_to_join_it(browser: Client, world: World) ->
         "field": "instance_array",
         "value": str(world.db.pk),
     }
+
+
+def test_drives_that_belong_to_nobody_are_reached_by_no_network(browser: Client, world: World) -> None:
+    found = reasons(browser, world, world.network("lan").topic)
+
+    assert found[world.spare.topic] == "spare is reached over the SAN of its InstanceArray. Attach it to one."
 
 
 def test_servers_and_networks_are_joined_from_either_end(browser: Client, world: World) -> None:
