@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TypeVar
 
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
@@ -13,7 +16,7 @@ from editor.actions import role_of
 from editor.design import AnyProduct, pending, products
 from editor.design_forms import DeleteForm
 from editor.design_rules import why_not_delete, why_not_design
-from editor.models import Drive, DriveArray, Infrastructure, InstanceArray, Network, User
+from editor.models import Drive, DriveArray, Infrastructure, Instance, InstanceArray, Network, User
 from editor.rules import Refused, why_not_operate
 from editor.views.design import listed, named
 from editor.views.dialogs import dialog, done, said, wants_text
@@ -23,6 +26,8 @@ from editor.views.shrink import described
 from editor.views.tags import tags_of
 from editor.words import counted
 
+SHOWN = 40
+"""More drives of one product than that are counted, not named."""
 WORDS = {InstanceArray: "InstanceArray", DriveArray: "DriveArray", Network: "network"}
 
 P = TypeVar("P", Network, InstanceArray, DriveArray)
@@ -151,7 +156,7 @@ def _delete(request: HttpRequest, infrastructure: Infrastructure, chosen: list[A
     what = f"{WORDS[type(one)]} {one}" if one else counted(len(chosen), "product")
     context = {
         "title_words": f"Delete {what}?" if chosen else "Delete?",
-        "gone": [_Gone.of(product) for product in chosen] if not refused else [],
+        "gone": _gone(chosen) if not refused else [],
         "has_drives": _has_drives_to_choose(chosen),
         "drives": drives,
         "wrong": wrong,
@@ -170,29 +175,41 @@ def _delete(request: HttpRequest, infrastructure: Infrastructure, chosen: list[A
     )
 
 
-class _Gone:
-    """A product of a confirmation, with all that goes with it, by name."""
+@dataclass(frozen=True)
+class Gone:
+    """A product of a confirmation, with the drives that go with it, by name."""
 
-    def __init__(self, name: str, about: str, drives: list[str]) -> None:
-        self.name, self.about, self.drives = name, about, drives
-
-    @classmethod
-    def of(cls, product: AnyProduct) -> _Gone:
-        kind = WORDS[type(product)]
-        if isinstance(product, InstanceArray):
-            servers = counted(product.instances.count() or product.count, "server")
-            drives = Drive.objects.filter(instance__instance_array=product)
-            return cls(product.label, f"{kind}, {servers}", _drives(drives))
-        if isinstance(product, DriveArray):
-            number = product.drives.count()
-            about = counted(number, "drive") if number else "not made yet"
-            return cls(product.label, f"{kind}, {about}", _drives(product.drives.all()))
-        return cls(product.label, kind, [])
+    name: str
+    about: str
+    drives: list[str]
 
 
-def _drives(rows: Any) -> list[str]:
-    found = rows.select_related("drive_array").order_by("drive_array__label", "number")
-    return [described(drive) for drive in found]
+def _gone(chosen: list[AnyProduct]) -> list[Gone]:
+    """Answers all that goes; two queries, however much that is."""
+    arrays = [one.pk for one in chosen if isinstance(one, InstanceArray)]
+    own = [one.pk for one in chosen if isinstance(one, DriveArray)]
+    servers = Counter(Instance.objects.filter(instance_array__in=arrays).values_list("instance_array_id", flat=True))
+    drives: dict[str, list[Drive]] = defaultdict(list)
+    rows = Drive.objects.filter(Q(instance__instance_array__in=arrays) | Q(drive_array__in=own))
+    for drive in rows.select_related("drive_array", "instance").order_by("drive_array__label", "number"):
+        if drive.drive_array_id in own:
+            drives[drive.drive_array.topic].append(drive)
+        elif drive.instance:
+            drives[f"instance-array-{drive.instance.instance_array_id}"].append(drive)
+    return [_gone_product(one, servers[one.pk], drives[one.topic]) for one in chosen]
+
+
+def _gone_product(product: AnyProduct, servers: int, drives: list[Drive]) -> Gone:
+    about = WORDS[type(product)]
+    if isinstance(product, InstanceArray):
+        about += f", {counted(servers or product.count, 'server')}"
+    elif isinstance(product, DriveArray):
+        about += f", {counted(len(drives), 'drive')}" if drives else ", not made yet"
+    said = [described(drive) for drive in drives[:SHOWN]]
+    if rest := drives[SHOWN:]:
+        snapshots = counted(sum(drive.snapshot_count for drive in rest), "snapshot")
+        said.append(f"and {counted(len(rest), 'more drive')} with {snapshots}")
+    return Gone(product.label, about, said)
 
 
 def _has_drives_to_choose(chosen: list[AnyProduct]) -> bool:

@@ -606,6 +606,17 @@ def test_queries_do_not_grow_with_the_servers(world: World, name: str) -> None:
     assert queries(world.web) == queries(big) <= 16
 
 
+def test_queries_do_not_grow_with_what_is_deleted_together(world: World) -> None:
+    more = [factories.make_drive_array(world.infrastructure, f"more-{number}") for number in range(8)]
+
+    def queries(*topics: str) -> int:
+        with CaptureQueriesContext(connection) as found:
+            world.get("infrastructure_delete_selected", world.infrastructure, of=",".join(topics))
+        return len(found)
+
+    assert queries(world.spare.topic, more[0].topic) == queries(*(one.topic for one in more)) <= 16
+
+
 def drafts(world: World, arrays: int) -> Infrastructure:
     """An infrastructure with so many arrays that wait for their first deploy."""
     infrastructure = factories.make_infrastructure(world.owner, f"drafts-{arrays}")
