@@ -134,12 +134,13 @@ def report_edits(found: Sequence[Edits]) -> str:
 def deploys(page: Page, where: Installation, seeded: dict[str, Any], twins: Path, *, rounds: int) -> Deploys:
     """Each round draws new drives, deploys them in the browser, and makes as many by the engine alone."""
     found, at = Deploys(), f"/infrastructures/{seeded['infrastructure']}"
-    person = Person(where, seeded["session"], f"{at}/")
     engine = Qcow2Storage(twins)
     for turn in range(rounds):
+        person = Person(where, seeded["session"], f"{at}/")  # a connection that rests for a deploy is closed
         drives = _pk(person.post(f"{at}/add/drive-array/", Figures()))
         words = {"label": f"round-{turn}", "size_gb": DRIVE_MB / 1024, "storage_type": "iscsi_ssd", "count": DRIVES}
         person.post(f"/drive-arrays/{drives}/configure/", Figures(), words, headers=PART)
+        person.close()
 
         page.goto(f"{at}/deploy/")
         page.get_by_role("status").get_by_text("Live").wait_for()
@@ -154,7 +155,6 @@ def deploys(page: Page, where: Installation, seeded: dict[str, Any], twins: Path
         for number in range(DRIVES):
             engine.create_drive(turn * DRIVES + number + 1, layer=1, size_bytes=DRIVE_MB * 1024 * 1024)
         found.engine.add((time.perf_counter() - begin) * 1000)
-    person.close()
     return found
 
 
