@@ -46,6 +46,8 @@ hypothesis.settings.load_profile("patient")
 
 # Passwords of test users protect nothing, and a good hash takes a quarter of a second each.
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# Else every test client lists all static files before its first request.
+settings.WHITENOISE_AUTOREFRESH = True
 django.setup()
 
 
