@@ -16,21 +16,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgres]
 
 
 @pytest.fixture
-def ana() -> User:
-    return factories.make_user("Ana Marin")
-
-
-@pytest.fixture
-def wei() -> User:
-    return factories.make_user("Wei Chen")
-
-
-@pytest.fixture
-def atlas(ana: User, wei: User) -> Infrastructure:
-    return factories.make_infrastructure(ana, operator=wei)
-
-
-@pytest.fixture
 def web(atlas: Infrastructure) -> InstanceArray:
     return factories.make_instance_array(atlas, "web", count=2)
 
