@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import render
 from django.views.decorators.http import require_POST, require_safe
 
@@ -102,8 +102,10 @@ def network_card(request: Request, pk: int) -> HttpResponse:
 
 
 def _card(request: Request, product: InstanceArray | DriveArray | Network) -> HttpResponse:
-    (node,) = draw_cards(product.infrastructure, [product.topic])
-    context = member_context(request, product.infrastructure) | {"node": node}
+    drawn = draw_cards(product.infrastructure, [product.topic])
+    if not drawn:
+        raise Http404  # a deploy has just removed it
+    context = member_context(request, product.infrastructure) | {"node": drawn[0]}
     return render(request, "editor/canvas.html#card", context)
 
 

@@ -165,7 +165,7 @@ def test_from_an_empty_infrastructure_to_a_snapshot_by_keys(people: People, hand
         page.keyboard.press("d")
         expect(card(page, "DriveArray drive-array-1")).to_be_focused()
         page.keyboard.press("c")
-        expect(dialog(page).get_by_role("button", name="Detach app")).to_be_visible()
+        expect(dialog(page).get_by_role("button", name="Detach from app")).to_be_visible()
         page.keyboard.press("Escape")
         page.keyboard.press("Control+Enter")
         expect(panel(page).get_by_role("heading", name="Review 2 changes")).to_be_focused()

@@ -265,6 +265,15 @@ def test_asked_for_as_a_panel_the_canvas_is_a_closed_panel(browser: Client, worl
     assert "HX-Request-Type" in response["Vary"]
 
 
+def test_a_card_that_goes_while_it_is_drawn_is_not_found(
+    browser: Client, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deploy removes the array between the two queries."""
+    monkeypatch.setattr("editor.views.canvas.draw_cards", lambda *_: [])
+
+    assert browser.get(reverse("drive_array_card", args=[world.array.pk])).status_code == 404
+
+
 def test_a_panel_opened_cold_marks_its_card(browser: Client, world: World) -> None:
     html = browser.get(world.array.get_absolute_url()).content.decode()
 
