@@ -173,7 +173,13 @@ class _Work:
             for place, drive in goal.drives.items()
             if drive.instance and (place not in real.drives or real.drives[place].instance != drive.instance)
         ]
-        return [*steps, *off, *parting, *growing, *_steps(Kind.ATTACH, joining, (*added, *has_parted))]
+        # A server that gets a drive may be running: the drive has grown by then.
+        grown = {step.of: step.key for step in growing}
+        attaching = [
+            replace(step, after=(*step.after, *([grown[step.of]] if step.of in grown else [])))
+            for step in _steps(Kind.ATTACH, joining, (*added, *has_parted))
+        ]
+        return [*steps, *off, *parting, *growing, *attaching]
 
     def destroying(self, built: tuple[str, ...]) -> list[Step]:
         steps = _steps(Kind.DESTROY, self.lost, built)

@@ -252,6 +252,18 @@ def test_drive_that_moves_is_detached_before_it_is_attached_elsewhere() -> None:
     assert steps[2].after == ("detach drive-array-1",)
 
 
+def test_drive_has_grown_before_a_running_server_gets_it() -> None:
+    web: Drawn = {"label": "web", "numbers": [1], "interfaces": [None] * 4}
+    data: Drawn = {"label": "data", "numbers": [1], "size_mb": 1024, "instance_array": None}
+    real = deployed({"instance-array-1": web, "drive-array-1": data}, State(), random.Random(0))
+    larger: Drawn = {**data, "size_mb": 2048, "instance_array": 1}
+
+    steps = plan(wanted({"instance-array-1": web, "drive-array-1": larger}, real), real)
+
+    assert [step.kind for step in steps] == [Kind.GROW, Kind.ATTACH, Kind.SETTLE]
+    assert steps[1].after == ("grow drive-array-1",)
+
+
 def test_drives_never_shrink() -> None:
     drawn = {"label": "data", "numbers": [1], "size_mb": 1024, "instance_array": None}
     real = State({"drive-array-1": drawn}, drives={("drive-array-1", 1): DriveState(4096)})
