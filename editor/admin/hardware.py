@@ -43,6 +43,8 @@ class ServerForm(ServerModelForm):
             held = Drive.objects.filter(instance__server=server).exclude(hold="").select_related("drive_array").first()
             if server.power_command:
                 self.add_error(None, f"{server} is waiting for {server.get_power_command_display()}. Try again later.")
+            elif server.hold:
+                self.add_error(None, f"{server} is being deployed: {server.hold} Try again later.")
             elif held:
                 self.add_error(None, f"{held} is busy: {held.hold} Try again in a moment.")
         return cleaned

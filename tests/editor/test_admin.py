@@ -451,6 +451,10 @@ def test_bmc_address_stays_while_something_waits_for_it(site: Client, atlas: Inf
     for server, (sentence, form) in zip((first, second, second), answers.items(), strict=True):
         assert sentence in site.post(page(Server, "change", server.pk), form).content.decode()
 
+    Server.objects.filter(pk=first.pk).update(power_command="", hold="Deploy 3 needs it off.")
+    answer = site.post(page(Server, "change", first.pk), server_form(first, address="simulated://rack-8"))
+    assert f"{first} is being deployed: Deploy 3 needs it off." in answer.content.decode()
+
     assert not Server.objects.filter(address__startswith="simulated://rack").exists()
 
 
