@@ -21,7 +21,8 @@ from django.db.migrations.loader import MigrationLoader
 
 from editor.backup import CHUNK_BYTES, FORMAT, VERSION, Summary
 from editor.databases import BackupError, put_postgresql, put_sqlite
-from editor.models import Deploy, DeployState
+from editor.models import Deploy, DeployItem, DeployState, DeployStep, ItemState
+from editor.plan import DESTROYING
 from editor.storage.layers import fsync, layer_name
 
 # A new installation makes these by itself.
@@ -59,7 +60,12 @@ def _hold_deploys_back() -> None:
     """A deploy that ran when the backup was made goes on when somebody wants it to: servers may be others by now."""
     # A backup may be older than deploys are.
     if "editor_deploy" in connection.introspection.table_names():
-        Deploy.objects.filter(state=DeployState.RUNNING).update(stop_asked=True)
+        running = Deploy.objects.filter(state=DeployState.RUNNING)
+        running.update(stop_asked=True)
+        # What a stop would let end destroys drives that were just restored: that begins anew, when somebody wants it.
+        steps = DeployStep.objects.filter(deploy__in=running, kind__in=DESTROYING)
+        DeployItem.objects.filter(step__in=steps, state=ItemState.RUNNING).update(state=ItemState.WAITING)
+        steps.update(started_at=None)
 
 
 @dataclass

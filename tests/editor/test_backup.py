@@ -246,8 +246,13 @@ def test_deploy_goes_on_after_a_restore_only_when_somebody_wants_it(
         review={"changes": []},
         goal={array.topic: array.drawn()},
     )
-    step = deploy.steps.create(position=1, kind="destroy", of=array.topic, title="Destroy a drive")
-    step.items.create(number=1, label="web-data-1", payload={"drive": world.first.pk, "snapshots": []})
+    # It waited for this very backup.
+    step = deploy.steps.create(
+        position=1, kind="destroy", of=array.topic, title="Destroy a drive", started_at=timezone.now()
+    )
+    snapshots = list(world.first.snapshots.values_list("pk", flat=True))
+    item = {"drive": world.first.pk, "snapshots": snapshots}
+    step.items.create(number=1, label="web-data-1", payload=item, state="running", started_at=timezone.now())
     backup.save(tmp_path / "all.tar")
 
     with elsewhere(settings, tmp_path):
