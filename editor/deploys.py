@@ -134,7 +134,8 @@ def retry(deploy: Deploy, *, by: User) -> None:
         DeployItem.objects.bulk_update(
             items, ["state", "error", "detail", "payload", "started_at", "ended_at"], batch_size=200
         )
-        fresh.steps.filter(pk__in={item.step_id for item in items}).update(ended_at=None)
+        # None of them has begun this time: a stop holds them back again.
+        fresh.steps.filter(pk__in={item.step_id for item in items}).update(started_at=None, ended_at=None)
         fresh.state, fresh.stop_asked, fresh.ended_at = DeployState.RUNNING, False, None
         fresh.save(update_fields=["state", "stop_asked", "ended_at"])
         hold(fresh)

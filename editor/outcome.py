@@ -9,6 +9,8 @@ from editor.plan import DESTROYING, Kind
 from editor.words import counted, listed, numbered
 
 NAMED = 3
+HALF_DESTROYED = "half_destroyed"
+"""In the payload of a drive's item: storage may have destroyed it, or some of it, though the item is not done."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def how_it_went(deploy: Deploy) -> Outcome:
     left = [step for step in steps if _is_left(step)]
     return Outcome(
         title=_title(steps, left),
-        text=" ".join(filter(None, [*_why(failed), _live(deploy, steps), _off(steps), _lost(destroyed)])),
+        text=" ".join(filter(None, [*_why(failed), _live(deploy, steps), _off(steps), _lost(steps, destroyed)])),
         detail="\n".join(f"{item.label}: {item.detail}" for item in failed if item.detail),
         first_left=left[0].position if left else None,
     )
@@ -101,8 +103,16 @@ def _destroyed(steps: list[DeployStep]) -> str:
     return _some([label for kind in sorted(DESTROYING, reverse=True) for label in sorted(_done(steps, kind))])
 
 
-def _lost(destroyed: str) -> str:
-    return f"Destroyed before: {destroyed}." if destroyed else "Nothing was destroyed."
+def _lost(steps: list[DeployStep], destroyed: str) -> str:
+    half = [
+        item.label
+        for item in _items(steps, Kind.DESTROY)
+        if item.state != ItemState.DONE and item.payload.get(HALF_DESTROYED)
+    ]
+    said = [f"Destroyed before: {destroyed}."] if destroyed else []
+    if half:
+        said.append(f"{_some(half)} may be destroyed already, or in part.")
+    return " ".join(said) or "Nothing was destroyed."
 
 
 def _some(labels: list[str]) -> str:

@@ -9,13 +9,14 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from editor import backup, volumes
-from editor.build.items import Failed, array_pk, note_real, number_of, product_of, settle, wait
+from editor.build.items import Failed, array_pk, note_real, number_of, product_of, settle, wait, writing
 from editor.build.machines import demand_off
-from editor.deploys import drive_hold
+from editor.deploys import drive_hold, is_held_by
 from editor.models import DeployItem, Drive, DriveArray, Instance, StoragePool
+from editor.outcome import HALF_DESTROYED
 from editor.review import lost_with
 from editor.room import choose_pool, pools_with_room
-from editor.rules import Refused
+from editor.rules import Refused, why_not_use_drive
 from editor.storage import StorageError, UnknownDrive
 
 DURING_BACKUP = timedelta(seconds=10)
@@ -25,7 +26,10 @@ def reserve_drive(item: DeployItem) -> None:
     """Writes the row of a drive to be made, in the pool that has room for it."""
     array = DriveArray.objects.get(pk=array_pk(item.step.of))
     hold = drive_hold(item.step.deploy, "creates it")
-    if Drive.objects.filter(drive_array=array, number=number_of(item)).update(hold=hold):
+    there = Drive.objects.select_for_update(of=("self",)).filter(drive_array=array, number=number_of(item)).first()
+    if there:
+        _demand_free(item, there)
+        Drive.objects.filter(pk=there.pk).update(hold=hold)
         return
     list(StoragePool.objects.select_for_update(of=("self",)).order_by("pk"))
     found = choose_pool(pools_with_room().values(), array.storage_type, item.payload["size_mb"])
@@ -116,6 +120,8 @@ def attach(item: DeployItem) -> timedelta | None:
     partner = Instance.objects.get(instance_array=array_pk(topic), number=number)
 
     def change() -> None:
+        # One that was just made is free for others: a revert of it began while it was on no server.
+        _demand_free(item, Drive.objects.get(pk=drive.pk))
         Drive.objects.filter(pk=drive.pk).update(instance=partner)
 
     settle(item, change, server=partner.server_id, drive=drive.pk, topics=[drive.topic, topic])
@@ -147,10 +153,33 @@ def destroy(item: DeployItem) -> timedelta | None:
         Drive.objects.filter(pk=drive.pk).delete()
 
     def work() -> None:
-        volumes.driver_of(drive.pool).delete_drive(drive.pk)
+        _note_begun(item, begun=True)
+        try:
+            volumes.driver_of(drive.pool).delete_drive(drive.pk)
+        except StorageError:
+            if not _is_gone(drive):
+                _note_begun(item, begun=False)
+            raise
         settle(item, change, drive=drive.pk, topics=[drive.topic, *topics])
 
     return _between_backups(item, work)
+
+
+def _note_begun(item: DeployItem, *, begun: bool) -> None:
+    """Notes whether storage may have destroyed a drive already: then nobody is told that it is still there."""
+    if item.payload.get(HALF_DESTROYED, False) != begun:
+        item.payload[HALF_DESTROYED] = begun
+        with writing():
+            item.save(update_fields=["payload"])
+
+
+def _is_gone(drive: Drive) -> bool:
+    """Whether storage does not say that it still has a drive."""
+    try:
+        volumes.driver_of(drive.pool).head(drive.pk)
+    except StorageError:
+        return True
+    return False
 
 
 def _between_backups(item: DeployItem, work: Callable[[], None]) -> timedelta | None:
@@ -162,6 +191,12 @@ def _between_backups(item: DeployItem, work: Callable[[], None]) -> timedelta | 
         wait(item, f"{item.label} waits: a backup is being made.")
         return DURING_BACKUP
     return None
+
+
+def _demand_free(item: DeployItem, drive: Drive) -> None:
+    """Leaves a drive alone that somebody else is at work on; tried again, like all that may pass."""
+    if not is_held_by(drive.hold, item.step.deploy) and (reason := why_not_use_drive(drive)):
+        raise Failed(reason)
 
 
 def _demand_reviewed(item: DeployItem, drive: Drive) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from editor import backup, deployer, deploys
+from editor import backup, build, deployer, deploys
 from editor.audit import findings
 from editor.models import (
     DeployItem,
@@ -27,6 +27,7 @@ from editor.models import (
     StoragePool,
 )
 from editor.outcome import how_it_went
+from editor.plan import Kind
 from editor.review import review
 from editor.rules import Refused
 from editor.storage.base import StorageError
@@ -196,6 +197,69 @@ def test_stop_ends_after_the_steps_that_have_begun(world: World) -> None:
     deploys.retry(deploy, by=world.owner)
     assert world.work(deploy).state == DeployState.DONE
     assert world.power() == {"web-1": "on", "web-2": "on", "web-3": "on"}
+
+
+def test_stop_of_a_retry_holds_back_what_began_the_first_time(world: World) -> None:
+    world.data.leaves = True
+    world.data.save()
+    world.driver().fail_next("delete_drive", StorageError("The pool is on fire.", permanent=True))
+    deploy = world.deploy()
+    assert deploy.state == DeployState.STOPPED
+    left = world.data.drives.get()
+
+    deploys.retry(deploy, by=world.owner)
+    deploys.stop(deploy, by=world.owner)
+    world.work(deploy)
+
+    assert deploy.state == DeployState.STOPPED
+    assert world.data.drives.get() == left
+    deploys.retry(deploy, by=world.owner)
+    assert world.work(deploy).state == DeployState.DONE
+    assert world.is_real()
+
+
+def test_nobody_is_told_that_nothing_was_destroyed_when_storage_may_have(world: World) -> None:
+    world.web.numbers = world.data.numbers = [1, 3]
+    world.web.save()
+    world.data.save()
+    gone = world.data.drives.get(number=2)
+
+    def fail() -> None:
+        raise StorageError("The drive may be deleted in part.", permanent=True)
+
+    world.driver().after("delete_drive", fail)
+    deploy = world.deploy()
+
+    assert deploy.state == DeployState.STOPPED
+    assert gone.pk not in world.driver().drives()
+    text = how_it_went(deploy).text
+    assert "Nothing was destroyed" not in text
+    assert text.endswith("web-data-2 may be destroyed already, or in part.")
+    world.driver().after("delete_drive", None)
+    deploys.retry(deploy, by=world.owner)
+    assert world.work(deploy).state == DeployState.DONE
+
+
+def test_drive_in_work_is_not_given_to_a_running_server(world: World) -> None:
+    logs = DriveArray.objects.create(
+        infrastructure=world.infrastructure, label="logs", size_mb=10240, instance_array=world.web, count=1
+    )
+    deploy = world.start()
+    create, attach = (
+        DeployItem.objects.get(step__deploy=deploy, step__kind=kind) for kind in (Kind.CREATE, Kind.ATTACH)
+    )
+
+    build.run(create.pk)
+    Drive.objects.filter(drive_array=logs).update(hold="Reverting to #1.")
+    build.run(attach.pk)
+
+    drive = logs.drives.get()
+    assert (drive.instance, drive.hold) == (None, "Reverting to #1.")
+    attach.refresh_from_db()
+    assert attach.detail.startswith("Attempt 1 of 4: logs-1 is busy: Reverting to #1.")
+    Drive.objects.filter(pk=drive.pk).update(hold="")
+    assert world.work(deploy).state == DeployState.DONE
+    assert world.is_real()
 
 
 def test_deploy_does_not_end_while_a_step_can_begin(world: World) -> None:
