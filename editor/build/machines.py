@@ -109,6 +109,10 @@ def power_on(item: DeployItem) -> timedelta | None:
     server = Server.objects.get(pk=item.payload["server"])
     if "asked" not in item.payload:
         if not _ask(item, PowerCommand.POWER_ON):
+            if item.step.deploy.stop_asked:
+                # Storage that never answers holds a drive for ever.
+                why = "somebody else is at work on one of its drives, and the deploy was asked to stop."
+                raise Failed(why, permanent=True)
             wait(item, f"{item.label} waits: somebody else is at work on one of its drives.")
             return WAITS_FOR_OTHERS
     elif not server.power_command:

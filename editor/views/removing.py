@@ -190,12 +190,15 @@ def _gone(chosen: list[AnyProduct]) -> list[Gone]:
     own = [one.pk for one in chosen if isinstance(one, DriveArray)]
     servers = Counter(Instance.objects.filter(instance_array__in=arrays).values_list("instance_array_id", flat=True))
     drives: dict[str, list[Drive]] = defaultdict(list)
-    rows = Drive.objects.filter(Q(instance__instance_array__in=arrays) | Q(drive_array__in=own))
-    for drive in rows.select_related("drive_array", "instance").order_by("drive_array__label", "number"):
-        if drive.drive_array_id in own:
-            drives[drive.drive_array.topic].append(drive)
-        elif drive.instance:
-            drives[f"instance-array-{drive.instance.instance_array_id}"].append(drive)
+    # As drawn: those that are attached so far and shall not be any more stay, and the other way round.
+    numbers = {one.pk: set(one.numbers) for one in chosen if isinstance(one, InstanceArray)}
+    rows = Drive.objects.filter(Q(drive_array__instance_array__in=arrays) | Q(drive_array__in=own))
+    for drive in rows.select_related("drive_array").order_by("drive_array__label", "number"):
+        array = drive.drive_array
+        if array.pk in own:
+            drives[array.topic].append(drive)
+        elif not array.leaves and drive.number in numbers[array.instance_array_id or 0] & set(array.numbers):
+            drives[f"instance-array-{array.instance_array_id}"].append(drive)
     return [_gone_product(one, servers[one.pk], drives[one.topic]) for one in chosen]
 
 
@@ -216,7 +219,8 @@ def _has_drives_to_choose(chosen: list[AnyProduct]) -> bool:
     """Whether drives that exist are attached to an InstanceArray that goes, and do not go themselves."""
     arrays = [one.pk for one in chosen if isinstance(one, InstanceArray)]
     going = [one.pk for one in chosen if isinstance(one, DriveArray)]
-    found = Drive.objects.filter(drive_array__instance_array__in=arrays).exclude(drive_array__in=going)
+    attached = Drive.objects.filter(drive_array__instance_array__in=arrays, drive_array__leaves=False)
+    found = attached.exclude(drive_array__in=going)
     return bool(arrays) and found.exists()
 
 

@@ -262,6 +262,24 @@ def test_drive_in_work_is_not_given_to_a_running_server(world: World) -> None:
     assert world.is_real()
 
 
+def test_stop_ends_a_deploy_whose_server_waits_for_a_drive_that_others_hold(world: World) -> None:
+    other = factories.make_drive_array(world.infrastructure, "other", instance_array=world.web, count=3)
+    world.data.size_mb = 2 * 40960
+    world.data.save()
+    deploy = world.start(soft_seconds=0)
+    other.drives.filter(number=1).update(hold="Storage has not said yet what became of #1.")
+    world.work(deploy, seconds=30)
+    assert deploy.state == DeployState.RUNNING
+
+    deploys.stop(deploy, by=world.owner)
+    world.work(deploy, seconds=30)
+
+    assert deploy.state == DeployState.STOPPED
+    assert "somebody else is at work on one of its drives" in how_it_went(deploy).text
+    assert world.power() == {"web-1": "off", "web-2": "on", "web-3": "on"}
+    assert not Server.objects.exclude(hold="").exists()
+
+
 def test_deploy_does_not_end_while_a_step_can_begin(world: World) -> None:
     """A worker that looked just before the last item of a step ended sees nothing to do, and would end the deploy."""
     world.data.size_mb = 2 * 40960

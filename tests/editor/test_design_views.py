@@ -327,6 +327,18 @@ def test_deleting_names_what_goes_and_asks_about_its_drives(world: World) -> Non
     assert "Nothing is destroyed before the next deploy." in page.words
 
 
+def test_drives_that_go_along_are_those_drawn_there(world: World) -> None:
+    """The choice is about what is attached in the design, whatever is attached so far."""
+    DriveArray.objects.filter(pk=world.data.pk).update(instance_array=None)
+    DriveArray.objects.filter(pk=world.spare.pk).update(instance_array=world.web)
+
+    page = world.get("instance_array_delete", world.web)
+
+    label = world.spare.drives.get(number=1).label
+    assert f"{label}, 0 B written" in page.words
+    assert "web-data-2" not in page.words
+
+
 def test_deleting_without_a_choice_asks_again(world: World) -> None:
     response = world.post("instance_array_delete", world.web)
 
