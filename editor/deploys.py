@@ -1,7 +1,7 @@
 """The verbs of deploying: start what was reviewed, stop it, go on with it. The worker does the rest (editor.deployer).
 
-Rows are locked in everybody's order: the infrastructure, then servers by id, then drives by id. While a deploy runs,
-`hold` on each server and drive that it names says so, and nobody else touches these.
+Rows are locked in everybody's order: the infrastructure, its owners, then servers by id, then drives by id. While a
+deploy runs, `hold` on each server and drive that it names says so, and nobody else touches these.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from editor.models import (
     Instance,
     ItemState,
     Result,
+    Role,
     Server,
     User,
 )
@@ -72,6 +73,7 @@ def start(
         demand(why_not_deploy(role_of(by, fresh.pk)))
         if own_key and (begun := _begun_with(own_key)):
             return begun
+        _lock_owners(fresh)
         now = _reviewed_and_locked(fresh)
         if now.fingerprint != fingerprint:
             raise Changed("What this deploy would do has changed while you were reading. Look at it again.", now)
@@ -229,6 +231,12 @@ def _reviewed_and_locked(infrastructure: Infrastructure) -> Review:
     first = review(infrastructure)
     lock_hardware([one.server_id for one in first.instances.values()], [drive.pk for drive in first.drives.values()])
     return review(infrastructure)
+
+
+def _lock_owners(infrastructure: Infrastructure) -> None:
+    """Locks those whose quota counts, so that two deploys at once do not both find room in it."""
+    owners = infrastructure.memberships.filter(role=Role.OWNER, user__server_quota__isnull=False).values("user")
+    list(User.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=owners).order_by("pk"))
 
 
 def _begun_with(key: UUID) -> Deploy | None:

@@ -21,12 +21,14 @@ from editor.changes import Change, changes_of
 from editor.design import AnyProduct, by_topic, design_of, products, real_of
 from editor.models import (
     Deploy,
+    DeployItem,
     DeployState,
     Drive,
     DriveArray,
     Infrastructure,
     Instance,
     InstanceArray,
+    ItemState,
     Membership,
     Power,
     Role,
@@ -380,6 +382,13 @@ def _lack_of_quota(infrastructure: Infrastructure, goal: State, real: State) -> 
     for owner in [membership.user for membership in owners]:
         owned = Membership.objects.filter(user=owner, role=Role.OWNER).values("infrastructure")
         used = Instance.objects.filter(server__isnull=False, instance_array__infrastructure__in=owned).count()
+        # Deploys that run elsewhere get theirs one after the other.
+        used += DeployItem.objects.filter(
+            step__kind=Kind.ALLOCATE,
+            state__in=(ItemState.WAITING, ItemState.RUNNING),
+            step__deploy__state=DeployState.RUNNING,
+            step__deploy__infrastructure__in=owned,
+        ).count()
         if used + added > (owner.server_quota or 0):
             yield (
                 f"{owner} may have {counted(owner.server_quota or 0, 'server')}; with this deploy it would be "

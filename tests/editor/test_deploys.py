@@ -166,6 +166,24 @@ def test_reasons_name_what_is_missing(world: World) -> None:
     )
 
 
+def test_servers_that_another_deploy_is_getting_count(world: World) -> None:
+    world.owner.server_quota = 4
+    world.owner.save()
+    for number in range(2):
+        Server.objects.create(
+            server_type=world.web.server_type, serial=f"free-{number}", address=f"simulated://free-{number}"
+        )
+    elsewhere = factories.make_infrastructure(world.owner, "elsewhere")
+    InstanceArray.objects.create(infrastructure=elsewhere, label="db", server_type=world.web.server_type, count=1)
+    assert not review(elsewhere).reasons
+    world.web.count = 4
+    world.web.save()
+
+    world.start()
+
+    assert review(elsewhere).reasons == (f"{TOO_MANY} Ask an administrator for a higher quota, or draw fewer.",)
+
+
 def test_only_an_owner_starts_and_only_what_was_reviewed(world: World) -> None:
     world.shrink()
     fingerprint = review(world.infrastructure).fingerprint
