@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import Prefetch
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -21,8 +22,8 @@ from editor.design_forms import (
     disable,
     number,
 )
-from editor.design_rules import why_not_attach, why_not_change, why_not_delete, why_not_design
-from editor.models import MB, DriveArray, InstanceArray, Network, Product, User
+from editor.design_rules import SAN_INDEX, why_not_attach, why_not_change, why_not_delete, why_not_design
+from editor.models import MB, DriveArray, InstanceArray, Interface, Network, User
 from editor.rules import Refused, why_not_operate
 from editor.views import drive_arrays, instance_arrays, networks
 from editor.views.page import is_partial, render_panel, visible
@@ -55,7 +56,7 @@ def instance_array(request: HttpRequest, pk: int) -> HttpResponse:
     array = instance_arrays.visible_array(request, pk)
     if request.method != "POST":
         return _instance_array(request, array)
-    form = InstanceArrayForm(request.POST, product=array, others=_others(array))
+    form = InstanceArrayForm(request.POST, product=array, others=_others(request, array))
     if not form.is_valid():
         return _instance_array(request, array, form, status=422)
     data = form.cleaned_data
@@ -92,7 +93,7 @@ def drive_array(request: HttpRequest, pk: int) -> HttpResponse:
     array = drive_arrays.visible_array(request, pk)
     if request.method != "POST":
         return _drive_array(request, array)
-    form = DriveArrayForm(request.POST, product=array, others=_others(array))
+    form = DriveArrayForm(request.POST, product=array, others=_others(request, array))
     if not form.is_valid():
         return _drive_array(request, array, form, status=422)
     data = form.cleaned_data
@@ -128,7 +129,7 @@ def network(request: HttpRequest, pk: int) -> HttpResponse:
     row = visible(request, Network.objects.select_related("infrastructure"), pk)
     if request.method != "POST":
         return _network(request, row)
-    form = LabelForm(request.POST, product=row, others=_others(row))
+    form = LabelForm(request.POST, product=row, others=_others(request, row))
     if not form.is_valid():
         return _network(request, row, form, status=422)
     try:
@@ -177,12 +178,13 @@ def _drive_array(
         "grows": array.grows,
     }
     form = form or DriveArrayForm(initial=initial, product=array, others=())
-    owners = InstanceArray.objects.filter(infrastructure=array.infrastructure_id, leaves=False)
-    choices = [
-        (owner, why_not_attach(array, owner) or "")
-        for owner in owners.prefetch_related("interfaces").order_by("label")
-        if owner.pk != array.instance_array_id
-    ]
+    owners = InstanceArray.objects.none()  # what is attached is detached first
+    if array.instance_array_id is None:
+        # Only the first interface is asked for: of a thousand arrays, each row costs time.
+        on_san = Prefetch("interfaces", Interface.objects.filter(index=SAN_INDEX))
+        owners = InstanceArray.objects.filter(infrastructure=array.infrastructure_id, leaves=False)
+        owners = owners.prefetch_related(on_san).order_by("label")
+    choices = [(owner, why_not_attach(array, owner) or "") for owner in owners]
     more = {
         "how_many": "Drives",
         "owners": [owner for owner, reason in choices if not reason],
@@ -282,13 +284,15 @@ def _fixed(array: AnyProduct, request: HttpRequest) -> str:
     return why_not_operate(role) or why_not_design(array.infrastructure) or why_not_change(array) or ""
 
 
-def _others(product: Product) -> set[str]:
-    """Answers the labels of everything else in the infrastructure, in small letters; three queries."""
-    infrastructure = product.infrastructure_id  # type: ignore[attr-defined]  # each kind has its own
+def _others(request: HttpRequest, product: AnyProduct) -> set[str]:
+    """Answers the label that was typed, in small letters, when something else has it; three queries."""
+    label = request.POST.get("label", "").strip()
     return {
         label.lower()
         for model in (Network, InstanceArray, DriveArray)
-        for pk, label in model.objects.filter(infrastructure=infrastructure).values_list("pk", "label")
+        for pk in model.objects.filter(infrastructure=product.infrastructure_id, label__iexact=label).values_list(
+            "pk", flat=True
+        )
         if not (isinstance(product, model) and product.pk == pk)
     }
 
