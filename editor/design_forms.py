@@ -45,6 +45,10 @@ def text_input(**attrs: str) -> dict[str, str]:
     return {"class": "input", "data-keep": "", "autocomplete": "off", **attrs}
 
 
+RESIZE = {"data-resize": ""}
+"""Where one goes to make an array larger or smaller: the first of these in a form."""
+
+
 class KeyForm(forms.Form):
     """A form that means one wish, however often it arrives. `seen` is the revision that its page showed."""
 
@@ -80,7 +84,7 @@ class ArrayForm(LabelForm):
     count = forms.IntegerField(
         min_value=0,
         error_messages={"invalid": _NO_NUMBER, "required": _NO_NUMBER, "min_value": _NO_NUMBER},
-        widget=forms.NumberInput(attrs=text_input(inputmode="numeric", min="0", step="1")),
+        widget=forms.NumberInput(attrs=text_input(inputmode="numeric", min="0", step="1") | RESIZE),
     )
     leaving = forms.TypedMultipleChoiceField(required=False, coerce=int)
 
@@ -126,7 +130,7 @@ class DriveArrayForm(ArrayForm):
             "required": "Type a size in GB, for example 40.",
         },
         widget=forms.NumberInput(
-            attrs=text_input(inputmode="decimal", min="1", max=str(SIZE_MB_MAX // MB_PER_GB), step="any")
+            attrs=text_input(inputmode="decimal", min="1", max=str(SIZE_MB_MAX // MB_PER_GB), step="any") | RESIZE
         ),
     )
     storage_type = forms.ChoiceField(

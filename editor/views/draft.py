@@ -48,7 +48,7 @@ def answer(request: HttpRequest, infrastructure: Infrastructure) -> HttpResponse
     """Answers the part of the header anew."""
     changes = len(pending(products(infrastructure)))
     context = member_context(request, infrastructure) | {"draft": draft_of(infrastructure, _user(request), changes)}
-    return render(request, "parts/draft.html", context)
+    return render(request, "parts/draft.html#again", context)
 
 
 def draft_of(infrastructure: Infrastructure, user: User, changes: int) -> Draft:

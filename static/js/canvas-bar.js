@@ -1,4 +1,5 @@
-// The bar under what is selected: what can be done with it, by mouse or finger. The keys are in canvas-edit.js.
+// The bar under what is selected, and its menu: what can be done with it, by mouse or finger. The keys are in
+// canvas-edit.js.
 
 import { followCards } from "./canvas-drag.js";
 import { acts } from "./canvas-edit.js";
@@ -6,6 +7,7 @@ import { followSelection, nameOf, selection } from "./canvas-select.js";
 import { follow, room, stage, view, world } from "./canvas-view.js";
 
 const bar = document.getElementById("nodebar");
+const menu = document.getElementById("node-menu"); // not there for those who may only look
 
 const GAP_PX = 16; // beyond the brackets of the selection
 const EDGE_PX = 8;
@@ -64,14 +66,26 @@ function place() {
 function show() {
   const nodes = selection();
   bar.hidden = !nodes.length || nodes.some((node) => "uiDragging" in node.dataset);
-  if (bar.hidden) return;
+  if (bar.hidden) {
+    if (menu?.matches(":popover-open")) menu.hidePopover();
+    return;
+  }
   around = boxAround(nodes);
   const several = nodes.length > 1;
   bar.setAttribute("aria-label", several ? `${nodes.length} selected cards` : nameOf(nodes[0]));
   const count = bar.querySelector("[data-bar-count]");
   count.hidden = !several;
   count.textContent = several ? `${nodes.length} selected` : "";
-  for (const button of bar.querySelectorAll("[data-one]")) button.hidden = several;
+  const [node] = nodes;
+  const fits = {
+    one: !several,
+    several,
+    array: !several && !node.classList.contains("node--net"),
+    pending: !several && "change" in node.dataset,
+  };
+  for (const place of [bar, menu]) {
+    for (const button of place?.querySelectorAll("[data-for]") ?? []) button.hidden = !fits[button.dataset.for];
+  }
   size = { width: bar.offsetWidth, height: bar.offsetHeight };
   place();
 }
@@ -92,9 +106,11 @@ if (world) {
   addEventListener("resize", place);
   document.addEventListener("htmx:after:swap", show);
   bar.addEventListener("keydown", onKey);
-  bar.addEventListener("click", (event) => {
-    const act = event.target.closest("[data-act]")?.dataset.act;
-    if (act) acts[act](selection());
-  });
+  for (const place of [bar, menu]) {
+    place?.addEventListener("click", (event) => {
+      const button = event.target.closest("[data-act]");
+      if (button) acts[button.dataset.act](selection(), button);
+    });
+  }
   show();
 }

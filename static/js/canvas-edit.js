@@ -96,6 +96,22 @@ function add(kind) {
   send(addresses[kind], { ...fields, key: crypto.randomUUID?.() ?? "" }, "Nothing was added.");
 }
 
+/** Opens the tab where it is said how many and how large; where that is open already, what is typed there stays. */
+function resize([node], button) {
+  const field = document.querySelector(`#${topicOf(node)}-configuration ${button.dataset.leadsTo}:enabled`);
+  if (field) {
+    field.focus();
+    field.select();
+    return;
+  }
+  const url = `${linkOf(node).getAttribute("href")}configure/`;
+  htmx.ajax("GET", url, { source: button, target: "#panel", swap: "innerHTML", push: "true" });
+}
+
+function discard([node]) {
+  if (node) inDialog(`${linkOf(node).getAttribute("href")}discard/`);
+}
+
 // ── Rename in place ──────────────────────────────────────────────────────────
 
 const form = () => document.getElementById("rename");
@@ -143,9 +159,11 @@ function focusRename() {
 
 export const acts = {
   open: ([node]) => linkOf(node)?.click(),
+  resize,
   rename,
   connect: ([node]) => node && connectTo(node),
   duplicate: (nodes) => paste(nodes.map(topicOf)),
+  discard,
   remove,
 };
 

@@ -15,7 +15,8 @@ function show() {
 function focusAfter() {
   // The list behind may have been redrawn meanwhile: the same button has the same id.
   const back = opener?.isConnected ? opener : opener?.id ? document.getElementById(opener.id) : null;
-  (back ?? document.getElementById("panel-title"))?.focus();
+  const there = back?.checkVisibility() ? back : null; // a bar goes with its card
+  (there ?? document.getElementById("panel-title") ?? document.getElementById("canvas"))?.focus();
   opener = null;
 }
 

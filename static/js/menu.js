@@ -7,7 +7,7 @@ const FORGET_MS = 700; // letters typed in quick succession are one word
 
 const isMenu = (element) => element instanceof HTMLElement && element.matches("[popover][role=menu]");
 const openerOf = (menu) => document.querySelector(`[popovertarget="${CSS.escape(menu.id)}"]`);
-const itemsOf = (menu) => [...menu.querySelectorAll('[role^="menuitem"]')];
+const itemsOf = (menu) => [...menu.querySelectorAll('[role^="menuitem"]:not([hidden])')];
 
 /** Below the opener, or above it where there is no room, and always on the screen. */
 function place(menu) {

@@ -41,6 +41,13 @@ function recover() {
 }
 
 function focusAfterOpening(source) {
+  const place = source?.dataset?.leadsTo;
+  const field = place && document.querySelector(`#panel ${place}:enabled`);
+  if (field) {
+    field.focus();
+    field.select?.();
+    return;
+  }
   const tab = source?.closest?.(".tabs") && document.querySelector("#panel .tabs [aria-current]");
   const step = source?.dataset?.key && document.querySelector(`#panel [data-key="${source.dataset.key}"]`);
   (tab || step || title())?.focus();
@@ -48,7 +55,7 @@ function focusAfterOpening(source) {
 
 function focusAfterClosing() {
   const href = opener?.getAttribute?.("href");
-  const back = opener?.isConnected ? opener : href && document.querySelector(`main a[href="${CSS.escape(href)}"]`);
+  const back = opener?.checkVisibility?.() ? opener : href && document.querySelector(`main a[href="${CSS.escape(href)}"]`);
   const card = node && document.querySelector(`#node-${CSS.escape(node)} a[href]`);
   (back || card || document.querySelector("main a[href], main [tabindex]"))?.focus();
   opener = null;

@@ -241,6 +241,16 @@ def several_selected(page: Page, scene: Scene) -> None:
     expect(page.get_by_role("link", name="DriveArray web-data", exact=True)).to_have_accessible_description("selected")
 
 
+def more_menu(page: Page, scene: Scene) -> None:
+    """The menu of the bar under a card that has a change; the outline has no bar."""
+    page.goto(f"/infrastructures/{scene.demo['atlas-prod']}/")
+    page.get_by_role("link", name="DriveArray db-data", exact=True).click(modifiers=["Shift"])
+    if not page.locator("#overlay").is_visible():
+        return
+    page.get_by_role("button", name="More actions", exact=True).click()
+    expect(page.get_by_role("menuitem", name="Discard this change…")).to_be_visible()
+
+
 def cable_drawn(page: Page, scene: Scene) -> None:
     """Half way to a card that it cannot end at; narrow windows have no canvas to draw on."""
     page.goto(f"/infrastructures/{scene.demo['atlas-prod']}/")
@@ -377,6 +387,7 @@ SCREENS = [
     Screen("canvas-viewer", at(lambda scene: scene.off.canvas, "Ask an owner"), who="vera"),
     Screen("canvas-far", far_away),
     Screen("canvas-several", several_selected),
+    Screen("canvas-more", more_menu),
     Screen("canvas-cable", cable_drawn),
     Screen("canvas-connect", connect_asked),
     Screen("canvas-rename", renamed, status=422),
