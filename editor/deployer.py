@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from editor import build
 from editor.deploys import record, release
-from editor.models import Deploy, DeployItem, DeployState, DeployStep, ItemState, Result, Server
+from editor.models import Deploy, DeployItem, DeployState, DeployStep, ItemState, PowerCommand, Result, Server
 from editor.outcome import how_it_went
 from editor.plan import Kind
 from editor.reconcile import Job
@@ -37,8 +37,10 @@ def jobs(now: datetime, since: datetime) -> Iterator[Job]:
         ).select_related("step")
         at_power = list(waiting.filter(step__kind__in=_OF_SERVERS).order_by("pk"))
         others = list(waiting.exclude(step__kind__in=_OF_SERVERS).order_by("pk")[:SIDE_BY_SIDE])
-        for item in [*others, *_due(at_power)]:
-            yield Job(_key(item), _run(item.pk))
+        for item in [*others, *_due(at_power, stopping=deploy.stop_asked)]:
+            # Who asked to stop does not sit through the pause after a failed attempt to shut down.
+            at_once = deploy.stop_asked and item.step.kind == Kind.SHUT_DOWN
+            yield Job(_key(item), _run(item.pk), at_once=at_once)
         if not others and not at_power:
             yield Job(deploy.topic, _end(deploy.pk))
 
@@ -57,12 +59,16 @@ def begun(deploy: Deploy, steps: list[DeployStep]) -> list[DeployStep]:
     ]
 
 
-def _due(items: list[DeployItem]) -> Iterator[DeployItem]:
-    """Those that nobody has begun, and those whose server has obeyed, has not in time, or never will."""
+def _due(items: list[DeployItem], *, stopping: bool) -> Iterator[DeployItem]:
+    """Those that nobody has begun, and those whose server has obeyed, has not in time, or never will.
+
+    A deploy that is stopping waits for no operating system.
+    """
     asked = {item.payload["server"] for item in items if "asked" in item.payload}
-    still = set(
-        Server.objects.filter(pk__in=asked, power_overdue=False).exclude(power_command="").values_list("pk", flat=True)
-    )
+    obeying = Server.objects.filter(pk__in=asked, power_overdue=False).exclude(power_command="")
+    if stopping:
+        obeying = obeying.exclude(power_command=PowerCommand.SOFT_SHUTDOWN)
+    still = set(obeying.values_list("pk", flat=True))
     for item in items:
         if "asked" not in item.payload or item.payload["server"] not in still:
             yield item

@@ -7,6 +7,7 @@ deploy runs, `hold` on each server and drive that it names says so, and nobody e
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -31,7 +32,7 @@ from editor.models import (
     User,
 )
 from editor.plan import DESTROYING, Kind, wanted
-from editor.review import Review, ToldStep, lost_with, review, why_not_take_down
+from editor.review import Review, ToldStep, lost_with, review, why_not_command, why_not_take_down
 from editor.rules import Refused, why_not_deploy, why_not_use_drive
 
 SOFT_SECONDS_MIN, SOFT_SECONDS_MAX = 30, 86400
@@ -106,33 +107,51 @@ def start(
 
 
 def stop(deploy: Deploy, *, by: User) -> None:
-    """Asks a running deploy to end: steps that have begun are finished, nothing more begins."""
+    """Asks a running deploy to end: steps that have begun are finished, nothing more begins.
+
+    Soft shutdowns are not waited for. Nothing happens when that was asked before, also if it has ended by now.
+    """
     with transaction.atomic():
         demand(why_not_deploy(role_of(by, deploy.infrastructure_id)))
         fresh = _locked(deploy)
+        if fresh.stop_asked:
+            return
         demand(why_not_stop(fresh))
-        if not fresh.stop_asked:
-            fresh.stop_asked = True
-            fresh.save(update_fields=["stop_asked"])
-            record(fresh, "asked to stop the deploy of", by=by, result=Result.SILENT)
+        fresh.stop_asked = True
+        fresh.save(update_fields=["stop_asked"])
+        record(fresh, "asked to stop the deploy of", by=by, result=Result.SILENT)
 
 
-def retry(deploy: Deploy, *, by: User) -> None:
-    """Goes on with a deploy that was stopped, or failed: the same plan, at the steps that are not done."""
+def retry(deploy: Deploy, *, by: User, ended_at: datetime | None = None) -> None:
+    """Goes on with a deploy that was stopped, or failed: the same plan, at the steps that are not done.
+
+    `ended_at`: the end that the person saw. Nothing happens when somebody has gone on from there already: to a
+    double click, or to the second of two people. What a start asks of all is asked again of what is left.
+    """
     with transaction.atomic():
         infrastructure = Infrastructure.objects.select_for_update(of=("self",), no_key=True).get(
             pk=deploy.infrastructure_id
         )
         demand(why_not_deploy(role_of(by, infrastructure.pk)))
+        _lock_owners(infrastructure)
         fresh = _locked(deploy)
+        if ended_at and fresh.ended_at != ended_at:
+            return
         demand(why_not_retry(fresh))
         items = _not_done(fresh)
         _take_down_again(items)
-        lock_hardware([item.payload.get("server") for item in items], [item.payload.get("drive") for item in items])
+        now = _reviewed_and_locked(
+            infrastructure,
+            servers=[item.payload.get("server") for item in items],
+            drives=[item.payload.get("drive") for item in items],
+        )
         demand(_why_not_go_on(items))
+        # Without a step left, only servers are to be powered on.
+        demand(" ".join(now.reasons if now.steps else ()) or None)
         for item in items:
             item.state, item.error, item.detail, item.started_at, item.ended_at = ItemState.WAITING, "", "", None, None
-            item.payload.pop("tries", None)
+            for said in ("tries", "asked"):  # of the last attempt
+                item.payload.pop(said, None)
         DeployItem.objects.bulk_update(
             items, ["state", "error", "detail", "payload", "started_at", "ended_at"], batch_size=200
         )
@@ -226,10 +245,15 @@ def _known(pks: Iterable[int | None]) -> list[int]:
 # ── Beginning ────────────────────────────────────────────────────────────────
 
 
-def _reviewed_and_locked(infrastructure: Infrastructure) -> Review:
-    """Reviews twice: once to know what to lock, and again when nobody can change that any more."""
+def _reviewed_and_locked(
+    infrastructure: Infrastructure, *, servers: Iterable[int | None] = (), drives: Iterable[int | None] = ()
+) -> Review:
+    """Reviews twice: once to know what to lock (with these), and again when nobody can change that any more."""
     first = review(infrastructure)
-    lock_hardware([one.server_id for one in first.instances.values()], [drive.pk for drive in first.drives.values()])
+    lock_hardware(
+        [*servers, *(one.server_id for one in first.instances.values())],
+        [*drives, *(drive.pk for drive in first.drives.values())],
+    )
     return review(infrastructure)
 
 
@@ -345,9 +369,10 @@ def _why_not_go_on(items: Iterable[DeployItem]) -> str | None:
     for drive in drives.values():
         if reason := why_not_use_drive(drive):
             return reason
-    off = [item.payload["instance"] for item in items if item.step.kind in (Kind.SHUT_DOWN, Kind.RELEASE)]
-    for instance in Instance.objects.filter(pk__in=off).select_related("server", "instance_array"):
-        if reason := why_not_take_down(instance):
+    off = {item.payload["instance"] for item in items if item.step.kind in (Kind.SHUT_DOWN, Kind.RELEASE)}
+    on = {item.payload["instance"] for item in items if item.step.kind == Kind.POWER_ON}
+    for instance in Instance.objects.filter(pk__in=off | on).select_related("server", "instance_array").order_by("pk"):
+        if reason := why_not_take_down(instance) if instance.pk in off else why_not_command(instance):
             return reason
     lost = lost_with(list(drives))
     for item in items:

@@ -36,10 +36,23 @@ def how_it_went(deploy: Deploy) -> Outcome:
         said = f"{counted(len(steps), 'step')} done."
         return Outcome(title=said, text=f"Destroyed {destroyed}." if destroyed else "")
     failed = [item for step in steps for item in step.items.all() if item.state == ItemState.FAILED]
+    stopped = [item.error for step in steps for item in step.items.all() if item.state == ItemState.STOPPED]
     left = [step for step in steps if _is_left(step)]
     return Outcome(
         title=_title(steps, left),
-        text=" ".join(filter(None, [*_why(failed), _live(deploy, steps), _off(steps), _lost(steps, destroyed)])),
+        text=" ".join(
+            filter(
+                None,
+                [
+                    *_why(failed),
+                    *stopped[:NAMED],
+                    *_asked(steps),
+                    _live(deploy, steps),
+                    _off(steps),
+                    _lost(steps, destroyed),
+                ],
+            )
+        ),
         detail="\n".join(f"{item.label}: {item.detail}" for item in failed if item.detail),
         first_left=left[0].position if left else None,
     )
@@ -51,13 +64,20 @@ def _is_left(step: DeployStep) -> bool:
 
 def _title(steps: list[DeployStep], left: list[DeployStep]) -> str:
     failed = [step.position for step in left if any(one.state == ItemState.FAILED for one in step.items.all())]
-    waiting = [step.position for step in left if step.position not in failed]
+    begun = [step.position for step in left if step.position not in failed and _is_begun(step)]
+    waiting = [step.position for step in left if step.position not in (*failed, *begun)]
     said = (
         [f"{_steps(failed)} failed."] if failed else [f"Stopped after {len(steps) - len(left)} of {len(steps)} steps."]
     )
+    if begun:
+        said.append(f"{_steps(begun)} {'is' if len(begun) == 1 else 'are'} not finished.")
     if waiting:
         said.append(f"{_steps(waiting)} did not run.")
     return " ".join(said)
+
+
+def _is_begun(step: DeployStep) -> bool:
+    return any(item.state in (ItemState.DONE, ItemState.STOPPED) for item in step.items.all())
 
 
 def _steps(positions: list[int]) -> str:
@@ -70,6 +90,22 @@ def _why(failed: list[DeployItem]) -> list[str]:
         more = [item.label for item in failed[1:]]
         said.append(f"{_some(more)} failed as well.")
     return said
+
+
+def _asked(steps: list[DeployStep]) -> list[str]:
+    """What is said of servers that were asked to shut down when the deploy stopped waiting for them."""
+    labels = [
+        item.label
+        for item in _items(steps, Kind.SHUT_DOWN)
+        if item.state == ItemState.STOPPED and "asked" in item.payload
+    ]
+    if not labels:
+        return []
+    were = "was" if len(labels) == 1 else "were"
+    return [
+        f"{_some(labels)} {were} asked to shut down and may still go off.",
+        "What stays on can be switched off by Hard Power Off before a retry.",
+    ]
 
 
 def _live(deploy: Deploy, steps: list[DeployStep]) -> str:

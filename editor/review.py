@@ -341,9 +341,15 @@ def why_not_take_down(instance: Instance) -> str | None:
     if server.power == Power.UNKNOWN:
         reason = f" {server.power_error}" if server.power_error else ""
         return f"Power state of {instance.label} is unknown.{reason} It must be off for this deploy."
-    if server.power_command:
-        return f"{instance.label} is busy: {server.get_power_command_display()} is in progress. Wait until it is done."
-    return None
+    return why_not_command(instance)
+
+
+def why_not_command(instance: Instance) -> str | None:
+    """Whether the deploy may give the instance's server a command: not while somebody else's is in progress."""
+    server = instance.server
+    if server is None or not server.power_command:
+        return None
+    return f"{instance.label} is busy: {server.get_power_command_display()} is in progress. Wait until it is done."
 
 
 def _lack_of_servers(steps: Iterable[Step], rows: Mapping[str, AnyProduct]) -> Iterable[str]:

@@ -80,7 +80,7 @@ def begin(known: DeployItem, prepare: Callable[[DeployItem], None] | None) -> De
         deploy = Deploy.objects.select_for_update(of=("self",)).get(pk=known.step.deploy_id)
         item = DeployItem.objects.select_related("step").get(pk=known.pk)
         item.step.deploy = deploy
-        if deploy.state != DeployState.RUNNING or item.state in (ItemState.DONE, ItemState.FAILED):
+        if deploy.state != DeployState.RUNNING or item.state not in (ItemState.WAITING, ItemState.RUNNING):
             return None
         first = item.step.started_at is None
         if deploy.stop_asked and first:
@@ -161,7 +161,7 @@ def settle_failed(pk: int, failure: Failed, give_up: Callable[[DeployItem], None
     """Has an item tried again after a pause, or ends it as failed; `give_up` then leaves its rows in order."""
     with writing():
         item = DeployItem.objects.select_for_update(of=("self",)).select_related("step__deploy").get(pk=pk)
-        if item.state in (ItemState.DONE, ItemState.FAILED):
+        if item.state not in (ItemState.WAITING, ItemState.RUNNING):
             return None
         tries = item.payload["tries"] = item.payload.get("tries", 0) + 1
         if not failure.permanent and tries < TRIES:
@@ -181,6 +181,16 @@ def settle_failed(pk: int, failure: Failed, give_up: Callable[[DeployItem], None
         item.save(update_fields=["payload", "state", "started_at", "ended_at", "error", "detail"])
         wake(item)
     return None
+
+
+def settle_stopped(item: DeployItem, why: str = "", *, topics: Iterable[str] = ()) -> None:
+    """Ends an item that only waits, since the deploy was asked to stop. Inside `writing`; a retry begins it anew."""
+    fresh = DeployItem.objects.select_for_update(of=("self",)).get(pk=item.pk)
+    if fresh.state != ItemState.RUNNING:
+        return
+    item.state, item.ended_at, item.error, item.detail = ItemState.STOPPED, timezone.now(), why[:500], ""
+    item.save(update_fields=["state", "ended_at", "error", "detail", "payload"])
+    wake(item, topics)
 
 
 def wait(item: DeployItem, says: str) -> None:

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from editor import servers
 from editor.actions import power_topics
-from editor.build.items import Failed, array_pk, number_of, settle, wait, wake, writing
+from editor.build.items import Failed, array_pk, number_of, settle, settle_stopped, wait, wake, writing
 from editor.deploys import is_held_by
 from editor.models import DeployItem, Drive, Instance, InstanceArray, Power, PowerCommand, Server
 from editor.plan import Kind
@@ -67,10 +67,17 @@ class _Taken(Exception):
 
 
 def shut_down(item: DeployItem) -> timedelta | None:
-    """Has a server go off as the deploy says, and remembers whether it was on."""
+    """Has a server go off as the deploy says, and remembers whether it was on.
+
+    A deploy that is asked to stop waits for no operating system: that can take as long as it likes.
+    """
     server = Server.objects.get(pk=item.payload["server"])
     deploy = item.step.deploy
     if "asked" not in item.payload:
+        if deploy.stop_asked:
+            with writing():
+                settle_stopped(item)
+            return None
         reading = servers.read(server.pk)
         if reading == Power.OFF:
             item.payload.setdefault("was_on", False)
@@ -85,11 +92,10 @@ def shut_down(item: DeployItem) -> timedelta | None:
         if servers.read(server.pk) != Power.OFF:
             raise _not_obeyed(item, server)
         settle(item)
+    elif deploy.stop_asked and server.power_command == PowerCommand.SOFT_SHUTDOWN:
+        _expect_nothing(item)
     elif server.power_overdue:
         took = servers.clock_time(timezone.now() - (item.started_at or timezone.now()))
-        if deploy.stop_asked:
-            _ask(item, None)
-            raise Failed(f"it is still on after {took}, and the deploy was asked to stop.", permanent=True)
         if deploy.then_hard:
             _ask(item, PowerCommand.HARD_POWER_OFF, f"{item.label} was still on after {took}. Its power was cut.")
         else:
@@ -111,8 +117,9 @@ def power_on(item: DeployItem) -> timedelta | None:
         if not _ask(item, PowerCommand.POWER_ON):
             if item.step.deploy.stop_asked:
                 # Storage that never answers holds a drive for ever.
-                why = "somebody else is at work on one of its drives, and the deploy was asked to stop."
-                raise Failed(why, permanent=True)
+                with writing():
+                    settle_stopped(item, f"{item.label} is off: somebody else is at work on one of its drives.")
+                return None
             wait(item, f"{item.label} waits: somebody else is at work on one of its drives.")
             return WAITS_FOR_OTHERS
     elif not server.power_command:
@@ -130,8 +137,20 @@ def _not_obeyed(item: DeployItem, server: Server) -> Failed:
     return Failed(why, detail=server.trouble.detail if server.trouble else server.power_error)
 
 
-def _ask(item: DeployItem, command: PowerCommand | None, says: str = "") -> bool:
-    """Gives a server a command as a person does, or (None) expects nothing more of it.
+def _expect_nothing(item: DeployItem) -> None:
+    """Gives up a soft shutdown, as a person does. The server was asked, so it may still go off."""
+    with writing():
+        server = Server.objects.select_for_update(of=("self",)).get(pk=item.payload["server"])
+        if server.power_command != PowerCommand.SOFT_SHUTDOWN:
+            return  # it has just obeyed
+        server.power_command, server.power_overdue = "", False
+        server.save(update_fields=["power_command", "power_overdue"])
+        instance = Instance.objects.select_related("instance_array").get(pk=item.payload["instance"])
+        settle_stopped(item, topics=power_topics(instance))
+
+
+def _ask(item: DeployItem, command: PowerCommand, says: str = "") -> bool:
+    """Gives a server a command as a person does.
 
     False, and nothing was asked, when it is to be powered on and somebody else is at work on one of its drives.
     """
@@ -147,7 +166,7 @@ def _ask(item: DeployItem, command: PowerCommand | None, says: str = "") -> bool
         soft = command == PowerCommand.SOFT_SHUTDOWN
         seconds = deploy.soft_seconds if soft else settings.SHUTDOWN_SECONDS
         Server.objects.filter(pk=server.pk).update(
-            power_command=command or "",
+            power_command=command,
             power_asked_at=now,
             power_asked_by=deploy.by_id,
             power_sent_at=None,
@@ -155,7 +174,7 @@ def _ask(item: DeployItem, command: PowerCommand | None, says: str = "") -> bool
             power_overdue=False,
             trouble=None,
         )
-        item.payload["asked"] = command or ""
+        item.payload["asked"] = command
         item.detail = says
         item.save(update_fields=["payload", "detail"])
         instance = Instance.objects.select_related("instance_array").get(pk=item.payload["instance"])

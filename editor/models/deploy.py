@@ -47,7 +47,9 @@ class Deploy(models.Model):
     number = models.PositiveIntegerField(help_text="Counted per infrastructure.")
     by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
     state = models.CharField(max_length=7, choices=DeployState.choices, default=DeployState.RUNNING)
-    stop_asked = models.BooleanField(default=False, help_text="Nothing more begins; what runs is finished.")
+    stop_asked = models.BooleanField(
+        default=False, help_text="Nothing more begins; what runs is finished, but soft shutdowns are not waited for."
+    )
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
     review = models.JSONField(help_text="What was shown and confirmed: changes, and all that is destroyed.")
@@ -80,12 +82,13 @@ class Deploy(models.Model):
 
 
 class ItemState(models.TextChoices):
-    """Where a part of a deploy is."""
+    """Where a part of a deploy is. One that only waits is not finished when the deploy is asked to stop: stopped."""
 
     WAITING = "waiting", "Waiting"
     RUNNING = "running", "Running"
     DONE = "done", "Done"
     FAILED = "failed", "Failed"
+    STOPPED = "stopped", "Stopped"
 
 
 class DeployStep(models.Model):
@@ -121,7 +124,7 @@ class DeployItem(models.Model):
     payload = models.JSONField(default=dict)
     started_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
-    error = models.CharField(max_length=500, blank=True, help_text="Why it failed, in a sentence.")
+    error = models.CharField(max_length=500, blank=True, help_text="Why it failed or was stopped, in a sentence.")
     detail = models.TextField(blank=True, help_text="For support: what the device or program said.")
 
     class Meta:

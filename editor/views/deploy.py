@@ -8,13 +8,14 @@ from datetime import datetime
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_http_methods, require_safe
 
 from editor import deploys
 from editor.actions import role_of
 from editor.models import Deploy, DeployItem, DeployState, DeployStep, Infrastructure, ItemState, User
 from editor.outcome import how_it_went
-from editor.plan import DESTROYING
+from editor.plan import DESTROYING, Kind
 from editor.rules import Refused, why_not_deploy, why_not_operate
 from editor.views.dialogs import done, refuse
 from editor.views.infrastructures import when
@@ -37,11 +38,14 @@ def progress(request: HttpRequest, pk: int) -> HttpResponse:
     deploy = _visible(request, pk)
     if request.method != "POST":
         return show(request, deploy)
-    act = {"stop": deploys.stop, "retry": deploys.retry}.get(request.POST.get("does", ""))
-    if act is None:
+    does = request.POST.get("does", "")
+    if does not in ("stop", "retry"):
         return refuse(request, "There is nothing like that to do.", back=deploy.get_absolute_url())
     try:
-        act(deploy, by=_user(request))
+        if does == "stop":
+            deploys.stop(deploy, by=_user(request))
+        else:
+            deploys.retry(deploy, by=_user(request), ended_at=_moment(request.POST.get("ended", "")))
     except Refused as refused:
         return show(request, _visible(request, pk), refused=str(refused), status=409)
     return show(request, _visible(request, pk)) if _is_htmx(request) else done(request, deploy.get_absolute_url())
@@ -96,9 +100,10 @@ def show(request: HttpRequest, deploy: Deploy, *, refused: str = "", status: int
         "elapsed": elapsed((deploy.ended_at or now) - deploy.started_at),
         "since": deploy.started_at.isoformat(),
         "began": moment(deploy.started_at),
-        "ended": moment(deploy.ended_at) if deploy.ended_at else "",
+        "ended": deploy.ended_at.isoformat() if deploy.ended_at else "",
         "went": how_it_went(deploy) if deploy.state == DeployState.STOPPED else None,
         "destroying": _destroying(steps),
+        "asks_systems": _asks_systems(steps, deploy),
         "why_not_deploy": why_not_deploy(role) or "",
         "why_not_stop": why_not_deploy(role) or deploys.why_not_stop(deploy) or "",
         "why_not_retry": why_not_deploy(role) or deploys.why_not_retry(deploy) or "",
@@ -124,11 +129,13 @@ def _line(step: DeployStep, deploy: Deploy, now: datetime) -> Line:
         state, said = "done", "done"
     elif deploy.state == DeployState.RUNNING and (states[ItemState.RUNNING] or states[ItemState.DONE]):
         state, said = "now", "running"
+    elif states[ItemState.DONE] or states[ItemState.STOPPED]:
+        state, said = "wait", "not finished"
     else:
         state, said = "wait", "waiting" if deploy.state == DeployState.RUNNING else "not run"
     at = f"{timezone.localtime(step.ended_at):%H:%M:%S}" if state == "done" and step.ended_at else ""
     if not at and state == "wait" and deploy.state != DeployState.RUNNING:
-        at = "not run"
+        at = said
     begun = state == "now" and step.started_at
     return Line(
         position=step.position,
@@ -137,7 +144,7 @@ def _line(step: DeployStep, deploy: Deploy, now: datetime) -> Line:
         said=said,
         at=elapsed(now - step.started_at) if begun and step.started_at else at,
         since=step.started_at.isoformat() if begun and step.started_at else "",
-        detail=_detail(items) if state in ("now", "fail") else "",
+        detail=_detail(items) if state in ("now", "fail") or said == "not finished" else "",
     )
 
 
@@ -150,23 +157,29 @@ def _detail(items: list[DeployItem]) -> str:
 
 def _parts(items: list[DeployItem]) -> str:
     """Answers "db-data-1 done, db-data-2 running", or "11 of 40 done, db-data-12 failed"."""
-    order = (ItemState.DONE, ItemState.RUNNING, ItemState.FAILED, ItemState.WAITING)
-    words = {ItemState.DONE: "done", ItemState.RUNNING: "running", ItemState.FAILED: "failed"}
+    order = (ItemState.DONE, ItemState.RUNNING, ItemState.FAILED, ItemState.STOPPED, ItemState.WAITING)
+    words = {state: state.label.lower() for state in order}
     if len(items) <= NAMED:
         return ", ".join(
-            f"{item.label} {words.get(ItemState(item.state), 'waiting')}"
-            for state in order
-            for item in items
-            if item.state == state
+            f"{item.label} {words[ItemState(item.state)]}" for state in order for item in items if item.state == state
         )
     counts = Counter(item.state for item in items)
     failed = [item.label for item in items if item.state == ItemState.FAILED]
     said = [f"{counts[ItemState.DONE]} of {len(items)} done"]
     if counts[ItemState.RUNNING]:
         said.append(f"{counts[ItemState.RUNNING]} running")
+    if counts[ItemState.STOPPED]:
+        said.append(f"{counts[ItemState.STOPPED]} stopped")
     if failed:
         said.append(f"{', '.join(failed[:3])}{' and more' if len(failed) > 3 else ''} failed")
     return ", ".join(said)
+
+
+def _asks_systems(steps: list[DeployStep], deploy: Deploy) -> bool:
+    """Whether operating systems are asked to stop just now: a stop takes effect at once, not after this step."""
+    return bool(deploy.soft_seconds) and any(
+        item.state == ItemState.RUNNING for step in steps if step.kind == Kind.SHUT_DOWN for item in step.items.all()
+    )
 
 
 def _destroying(steps: list[DeployStep]) -> str:
@@ -205,6 +218,15 @@ def history(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _visible(request: HttpRequest, pk: int) -> Deploy:
     return visible(request, Deploy.objects.select_related("infrastructure", "by"), pk)
+
+
+def _moment(text: str) -> datetime | None:
+    """Reads what a form said of when a deploy ended; nothing when that cannot be read."""
+    try:
+        read = parse_datetime(text)
+    except ValueError:
+        return None
+    return read if read and timezone.is_aware(read) else None
 
 
 def _is_htmx(request: HttpRequest) -> bool:

@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from editor import deployer
 from editor.models import (
     Deploy,
     DeployItem,
@@ -264,6 +265,35 @@ def test_it_can_be_asked_to_stop(world: World) -> None:
     deploy.refresh_from_db()
     assert deploy.stop_asked
     assert "Stopping: what has begun is finished, nothing more begins." in page.words
+
+
+def test_while_operating_systems_are_asked_the_page_says_how_to_go_on_without_them(world: World) -> None:
+    world.deploy()
+    DeployItem.objects.filter(step__kind="shut_down").update(state=ItemState.RUNNING)
+    deploy = Deploy.objects.get()
+
+    page = read(world.client.get(deploy.get_absolute_url(), headers=PARTIAL))
+
+    assert "Stop now" in page.names()
+    assert "Stop this deploy, use Hard Power Off on that server, then Retry here." in page.words
+
+
+def test_double_clicks_without_scripts_are_answered_as_the_first_click(world: World) -> None:
+    world.deploy()
+    deploy = Deploy.objects.get()
+
+    def click(**form: str) -> int:
+        return world.client.post(deploy.get_absolute_url(), form).status_code
+
+    assert (click(does="stop"), click(does="stop")) == (302, 302)
+    deployer.end(deploy.pk)
+    assert click(does="stop") == 302
+    page = world.client.get(deploy.get_absolute_url(), headers=PARTIAL).content.decode()
+    (ended,) = re.findall(r'name="ended" value="([^"]+)"', page)
+    assert (click(does="retry", ended=ended), click(does="retry", ended=ended)) == (302, 302)
+    deploy.refresh_from_db()
+    assert deploy.state == DeployState.RUNNING
+    assert click(does="retry", ended="99") == 409
 
 
 @pytest.mark.parametrize("who", ["operator", "viewer"])
