@@ -350,7 +350,7 @@ def deploy_runs(page: Page, scene: Scene) -> None:
     if confirm_button(page).is_visible():
         panel(page).get_by_role("checkbox").check()
         confirm_button(page).click()
-    expect(panel(page).get_by_role("button", name="Stop after this step")).to_be_visible()
+    expect(panel(page).get_by_role("button", name="Stop now")).to_be_visible()
     expect(panel(page).locator("[aria-current=step]")).to_be_visible()
 
 
