@@ -80,6 +80,15 @@ def demand_operator(user: User, infrastructure: int, *, or_permission: str = "")
     demand(why_not_operate(role_of(user, infrastructure)))
 
 
+def own_key(key: UUID | None, wish: str, by: User) -> UUID | None:
+    """Answers the key of one wish of one person, from the key of the form that it was sent with.
+
+    One form may hold several wishes, and keys come from browsers: what another person wishes, or what is wished
+    elsewhere, with the same key is never taken for this. `Event.request_key` is unique by that.
+    """
+    return uuid5(key, f"{wish} {by.pk}") if key else None
+
+
 # ── Power ────────────────────────────────────────────────────────────────────
 
 
@@ -172,11 +181,11 @@ def _ask(
     by: User,
     key: UUID | None,
 ) -> None:
-    # One form may name many instances: each gets a key of its own, derived from the form's.
-    own_key = uuid5(key, f"{command} {instance.pk}") if key else None
+    # One form may name many instances.
+    key = own_key(key, f"{command} {instance.pk}", by)
     with transaction.atomic():
         fresh, server, drives = _locked(instance)
-        if own_key and Event.objects.filter(request_key=own_key).exists():
+        if key and Event.objects.filter(request_key=key).exists():
             return
         demand_operator(by, fresh.instance_array.infrastructure_id)
         demand(why_not(fresh, drives))
@@ -202,7 +211,7 @@ def _ask(
         )
         forced = command in (PowerCommand.HARD_POWER_OFF, PowerCommand.RESET)
         _record_power(
-            fresh, server, _VERBS[command], by=by, key=own_key, result=Result.FORCED if forced else Result.STARTED
+            fresh, server, _VERBS[command], by=by, key=key, result=Result.FORCED if forced else Result.STARTED
         )
 
 

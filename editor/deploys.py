@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
 
-from editor.actions import demand, role_of
+from editor.actions import demand, own_key, role_of
 from editor.design import design_of, products, real_of
 from editor.models import (
     Deploy,
@@ -68,11 +68,11 @@ def start(
     Servers that must be off get `soft_seconds` for a soft shutdown (0: hard at once); after that the power is cut,
     or the deploy waits for them (`then_hard`). The same key again answers the deploy that it began.
     """
-    own_key = uuid5(key, f"deploy {infrastructure.pk} {by.pk}") if key else None
+    key = own_key(key, f"deploy {infrastructure.pk}", by)
     with transaction.atomic():
         fresh = Infrastructure.objects.select_for_update(of=("self",), no_key=True).get(pk=infrastructure.pk)
         demand(why_not_deploy(role_of(by, fresh.pk)))
-        if own_key and (begun := _begun_with(own_key)):
+        if key and (begun := _begun_with(key)):
             return begun
         _lock_owners(fresh)
         now = _reviewed_and_locked(fresh)
@@ -100,7 +100,7 @@ def start(
             by=by,
             text=_summary(now),
             result=Result.STARTED,
-            key=own_key,
+            key=key,
             topics=[change.topic for change in now.changes],
         )
     return deploy

@@ -7,12 +7,12 @@ reconcile worker touches storage. All raise `Refused` with a sentence, and have 
 from __future__ import annotations
 
 from collections.abc import Collection
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
 
-from editor.actions import demand, demand_operator
+from editor.actions import demand, demand_operator, own_key
 from editor.models import Drive, Event, Instance, Result, Server, User
 from editor.rules import Refused
 from snapshots.models import Snapshot, State
@@ -33,7 +33,7 @@ def request_create(
     """
     with transaction.atomic():
         drive = _locked(drive)
-        key = _own(key, "create", drive, by)
+        key = own_key(key, f"create snapshot {drive.pk}", by)
         if _already(key):
             return
         demand_operator(by, drive.drive_array.infrastructure_id)
@@ -71,7 +71,7 @@ def request_revert(snapshot: Snapshot, *, by: User, expect: Collection[int], key
         # The server first, then the drive: the order in which a power-on takes them (editor.actions).
         Server.objects.select_for_update(of=("self",)).filter(instance__drives=snapshot.drive_id).first()
         drive = _locked(snapshot.drive)
-        key = _own(key, f"revert {snapshot.pk}", drive, by)
+        key = own_key(key, f"revert {drive.pk} {snapshot.pk}", by)
         if _already(key):
             return
         demand_operator(by, drive.drive_array.infrastructure_id)
@@ -101,7 +101,7 @@ def delete(snapshot: Snapshot, *, by: User, key: UUID | None = None) -> None:
     """Deletes one snapshot. The list is right at once; its space comes back in the background."""
     with transaction.atomic():
         drive = _locked(snapshot.drive)
-        key = _own(key, f"delete {snapshot.pk}", drive, by)
+        key = own_key(key, f"delete snapshot {drive.pk} {snapshot.pk}", by)
         if _already(key):
             return
         demand_operator(by, drive.drive_array.infrastructure_id, or_permission="snapshots.delete_snapshot")
@@ -154,11 +154,6 @@ def record(
 
 def _locked(drive: Drive) -> Drive:
     return Drive.objects.select_for_update(of=("self",)).select_related("drive_array").get(pk=drive.pk)
-
-
-def _own(key: UUID | None, verb: str, drive: Drive, by: User) -> UUID | None:
-    """The key of this wish: what others do, or do to another drive, with the same one is another wish."""
-    return uuid5(key, f"{verb} {drive.pk} {by.pk}") if key else None
 
 
 def _already(key: UUID | None) -> bool:

@@ -16,7 +16,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from editor import canvas
-from editor.actions import demand, demand_operator
+from editor.actions import demand, demand_operator, own_key
 from editor.design import AnyProduct
 from editor.design_rules import why_not_design
 from editor.models import (
@@ -50,11 +50,11 @@ class Draft:
     """The design of one infrastructure, locked for one edit of one person. Open it inside a transaction."""
 
     def __init__(self, infrastructure: int, *, by: User, or_permission: str = "", key: UUID | None = None) -> None:
-        self.by, self.key = by, key
+        self.by, self.key = by, own_key(key, f"edit {infrastructure}", by)
         self.infrastructure = Infrastructure.objects.select_for_update(of=("self",), no_key=True).filter(
             pk=infrastructure
         ).first() or _gone("The infrastructure")
-        self.earlier = Event.objects.filter(request_key=key, infrastructure=infrastructure).first() if key else None
+        self.earlier = Event.objects.filter(request_key=self.key).first() if self.key else None
         """What was recorded when the same request came before: then there is nothing to do."""
         demand_operator(by, infrastructure, or_permission=or_permission)
         if not self.earlier:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from editor.actions import demand, role_of
+from editor.actions import demand, own_key, role_of
 from editor.design_rules import (
     why_not_create_infrastructure,
     why_not_delete_infrastructure,
@@ -26,7 +26,8 @@ def create_infrastructure(label: str, description: str = "", *, by: User, key: U
     with transaction.atomic():
         # Locked, so that two requests at once do not both find room in the quota.
         User.objects.select_for_update(no_key=True).get(pk=by.pk)
-        if key and (earlier := Infrastructure.objects.filter(events__request_key=key, events__actor=by).first()):
+        key = own_key(key, "create infrastructure", by)
+        if key and (earlier := Infrastructure.objects.filter(events__request_key=key).first()):
             return earlier
         demand(why_not_create_infrastructure(by))
         demand(why_not_infrastructure_label(label, _labels_of(by)))
