@@ -13,6 +13,7 @@ from editor.models import MB, Drive, DriveArray
 from editor.views.drives import SLOTS
 from editor.views.page import render_panel, visible
 from editor.views.panel import Head, Tab, words
+from editor.views.tags import coming, numbers_that_stay
 from editor.words import counted, size, size_of
 
 
@@ -32,6 +33,8 @@ class Row:
     used: str
     size: str
     percent: int
+    goes: bool
+    """Whether the next deploy takes it away."""
 
 
 @require_safe
@@ -43,7 +46,8 @@ def overview(request: HttpRequest, pk: int) -> HttpResponse:
         "head": head(array, "Overview"),
         "array": array,
         "now": now.isoformat(),
-        "rows": [_row(array, drive) for drive in drives],
+        "rows": _rows(array, drives),
+        "coming": coming(array, [drive.number for drive in drives]),
         "size_each": size(array.size_mb * MB).split(),
         "written": size_of(
             sum(drive.used_bytes for drive in drives),
@@ -59,11 +63,13 @@ def overview(request: HttpRequest, pk: int) -> HttpResponse:
 def drives(request: HttpRequest, pk: int) -> HttpResponse:
     now = timezone.now()
     array = visible_array(request, pk)
+    drives = _drives(array)
     context = {
         "head": head(array, "Drives"),
         "array": array,
         "now": now.isoformat(),
-        "rows": [_row(array, drive) for drive in _drives(array)],
+        "rows": _rows(array, drives),
+        "coming": coming(array, [drive.number for drive in drives]),
     }
     return render_panel(request, "editor/drive_array.html", array.infrastructure, context, selected=array.topic)
 
@@ -98,7 +104,12 @@ def _drives(array: DriveArray) -> list[Drive]:
     return list(array.drives.select_related("instance__instance_array", "instance__server").order_by("number"))
 
 
-def _row(array: DriveArray, drive: Drive) -> Row:
+def _rows(array: DriveArray, drives: list[Drive]) -> list[Row]:
+    stay = numbers_that_stay(array)
+    return [_row(array, drive, goes=drive.number not in stay) for drive in drives]
+
+
+def _row(array: DriveArray, drive: Drive, *, goes: bool) -> Row:
     used, whole = size_of(drive.used_bytes, drive.size_bytes)
     instance = drive.instance
     power = instance.shown_power if instance else None
@@ -115,4 +126,5 @@ def _row(array: DriveArray, drive: Drive) -> Row:
         used=used,
         size=whole,
         percent=min(100, round(100 * drive.used_bytes / drive.size_bytes)),
+        goes=goes,
     )

@@ -34,6 +34,7 @@ from editor.rules import Refused, why_not_operate
 from editor.views.instance_rows import limit, rows_of, waiting_of, why_not
 from editor.views.page import is_partial, render_fragment, render_panel, visible
 from editor.views.panel import Head, Tab, words
+from editor.views.tags import coming
 from editor.words import counted
 
 NAMED = 3
@@ -65,6 +66,7 @@ def overview(request: HttpRequest, pk: int) -> HttpResponse:
     context = {
         "array": array,
         "rows": rows,
+        "coming": coming(array, [row.number for row in rows]),
         "powers": [(power, powers[power], power.label.lower()) for power in Power if powers[power]],
         "drive_arrays": array.drive_arrays.order_by("label"),
     }
@@ -225,9 +227,11 @@ def _instances(
     status: int = 200,
 ) -> HttpResponse:
     now = timezone.now()
+    rows = rows_of(array, now=now, said=said)
     context = {
         "array": array,
-        "rows": rows_of(array, now=now, said=said),
+        "rows": rows,
+        "coming": coming(array, [row.number for row in rows]),
         "now": now.isoformat(),
         "limit": limit(),
         "limit_seconds": settings.SHUTDOWN_SECONDS,

@@ -10,6 +10,7 @@ from django.conf import settings
 
 from editor.models import Drive, Instance, InstanceArray, Power, PowerCommand
 from editor.rules import why_not_hard_power_off, why_not_power_on, why_not_reset, why_not_soft_shut_down
+from editor.views.tags import numbers_that_stay
 from editor.views.trouble import Trouble, trouble_of
 from editor.words import ago, elapsed
 
@@ -39,6 +40,7 @@ class Row:
     """One instance. `why_not` are pairs of a command and what stands against it, "" for nothing."""
 
     pk: int
+    number: int
     label: str
     topic: str
     power: Power
@@ -51,6 +53,8 @@ class Row:
     unknown: str
     trouble: Trouble | None
     said: str
+    goes: bool
+    """Whether the next deploy takes it away."""
 
     @property
     def has_note(self) -> bool:
@@ -64,9 +68,11 @@ def rows_of(array: InstanceArray, *, now: datetime, said: dict[int, str] | None 
         drives.setdefault(drive.instance_id or 0, []).append(drive)
     instances = array.instances.select_related("server__trouble").order_by("number")
     rows = []
+    stay = numbers_that_stay(array)
     for instance in instances:
         instance.instance_array = array
-        rows.append(_row(instance, drives.get(instance.pk, []), now, (said or {}).get(instance.pk, "")))
+        goes = instance.number not in stay
+        rows.append(_row(instance, drives.get(instance.pk, []), now, (said or {}).get(instance.pk, ""), goes=goes))
     return rows
 
 
@@ -89,11 +95,12 @@ def waiting_of(instance: Instance, now: datetime) -> Waiting | None:
     )
 
 
-def _row(instance: Instance, drives: list[Drive], now: datetime, said: str) -> Row:
+def _row(instance: Instance, drives: list[Drive], now: datetime, said: str, *, goes: bool) -> Row:
     server, power = instance.server, instance.shown_power
     seen_at = server.power_seen_at if server else None
     return Row(
         pk=instance.pk,
+        number=instance.number,
         label=instance.label,
         topic=server.topic if server else "",
         power=power,
@@ -108,6 +115,7 @@ def _row(instance: Instance, drives: list[Drive], now: datetime, said: str) -> R
         unknown=(server.power_error or "Its BMC has not answered yet.") if server and power == Power.UNKNOWN else "",
         trouble=trouble_of(server) if server else None,
         said=said,
+        goes=goes,
     )
 
 

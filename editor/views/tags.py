@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from editor import words
@@ -71,3 +71,17 @@ def _drive_array_edits(array: DriveArray) -> Iterator[Tag]:
         yield Tag("edit", f"~ to {array.instance_array}" if array.instance_array else "~ detached")
     if real.get("grows") != array.grows:
         yield Tag("edit", "~ grows along" if array.grows else "~ grows alone")
+
+
+# ── Servers and drives, one by one ───────────────────────────────────────────
+
+
+def numbers_that_stay(array: InstanceArray | DriveArray) -> set[int]:
+    """Answers the numbers that are there after the next deploy."""
+    return set() if array.leaves else set(array.numbers)
+
+
+def coming(array: InstanceArray | DriveArray, there: Iterable[int]) -> str:
+    """Answers "+2 with the next deploy: web-5 and web-6", or "" when it adds nothing to those that are there."""
+    new = numbers_that_stay(array) - set(there)
+    return f"+{len(new)} with the next deploy: {words.numbered(new, sign=f'{array.label}-')}" if new else ""

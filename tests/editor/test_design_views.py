@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from editor import edits
 from editor.models import Deploy, DriveArray, Infrastructure, InstanceArray, Network, Power, User
 from tests import factories
 from tests.editor.designing import configure, configure_drives, now_is
@@ -266,6 +267,34 @@ def test_chosen_servers_go_with_their_drives(world: World) -> None:
 
     assert now_is(world.web).numbers == [2, 3]
     assert now_is(world.data).numbers == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("tab", "thing", "goes", "comes"),
+    [
+        ("instance_array_instances", "web", "web-1 − goes", "web-4 and web-5"),
+        ("instance_array", "web", "web-1, On, goes", "web-4 and web-5"),
+        ("drive_array_drives", "data", "web-data-1 − goes", "web-data-4 and web-data-5"),
+        ("drive_array", "data", "web-data-1, goes", "web-data-4 and web-data-5"),
+    ],
+)
+def test_lists_say_in_place_what_goes_and_what_comes_with_the_next_deploy(
+    world: World, tab: str, thing: str, goes: str, comes: str
+) -> None:
+    array = getattr(world, thing)
+    before = world.get(tab, array)
+
+    world.servers(count=2, asked="yes", leaving=[1], drives="delete")
+    fewer = world.get(tab, array)
+    edits.undo(world.infrastructure, by=world.operator)
+    world.servers(count=5, seen=2)
+    more = world.get(tab, array)
+
+    assert "with the next deploy" not in before.words
+    assert fewer.words.count("with the next deploy") == 1
+    assert f"{goes} with the next deploy" in fewer.words
+    assert more.words.count("with the next deploy") == 1
+    assert f"+2 with the next deploy: {comes}" in more.words
 
 
 @pytest.mark.parametrize(
