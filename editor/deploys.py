@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from editor.actions import demand, own_key, role_of
 from editor.design import design_of, products, real_of
+from editor.losses import lost_with
 from editor.models import (
     Deploy,
     DeployItem,
@@ -27,12 +28,12 @@ from editor.models import (
     Instance,
     ItemState,
     Result,
-    Role,
     Server,
     User,
 )
 from editor.plan import DESTROYING, Kind, wanted
-from editor.review import Review, ToldStep, lost_with, review, why_not_command, why_not_take_down
+from editor.quota import lock_owners
+from editor.review import Review, ToldStep, review, why_not_command, why_not_take_down
 from editor.rules import Refused, why_not_deploy, why_not_use_drive
 
 SOFT_SECONDS_MIN, SOFT_SECONDS_MAX = 30, 86400
@@ -74,7 +75,7 @@ def start(
         demand(why_not_deploy(role_of(by, fresh.pk)))
         if key and (begun := _begun_with(key)):
             return begun
-        _lock_owners(fresh)
+        lock_owners(fresh.pk)
         now = _reviewed_and_locked(fresh)
         if now.fingerprint != fingerprint:
             raise Changed("What this deploy would do has changed while you were reading. Look at it again.", now)
@@ -133,7 +134,7 @@ def retry(deploy: Deploy, *, by: User, ended_at: datetime | None = None) -> None
             pk=deploy.infrastructure_id
         )
         demand(why_not_deploy(role_of(by, infrastructure.pk)))
-        _lock_owners(infrastructure)
+        lock_owners(infrastructure.pk)
         fresh = _locked(deploy)
         if ended_at and fresh.ended_at != ended_at:
             return
@@ -255,12 +256,6 @@ def _reviewed_and_locked(
         [*drives, *(drive.pk for drive in first.drives.values())],
     )
     return review(infrastructure)
-
-
-def _lock_owners(infrastructure: Infrastructure) -> None:
-    """Locks those whose quota counts, so that two deploys at once do not both find room in it."""
-    owners = infrastructure.memberships.filter(role=Role.OWNER, user__server_quota__isnull=False).values("user")
-    list(User.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=owners).order_by("pk"))
 
 
 def _begun_with(key: UUID) -> Deploy | None:

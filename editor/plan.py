@@ -75,6 +75,11 @@ class Step:
         return f"{self.kind} {self.of}"
 
 
+def places_of(steps: Iterable[Step], *kinds: Kind) -> list[Place]:
+    """Answers the places that steps of these kinds name, in order, each once."""
+    return list(dict.fromkeys((step.of, number) for step in steps if step.kind in kinds for number in step.numbers))
+
+
 def kind_of(topic: str) -> str:
     """Answers "network", "instance-array" or "drive-array"."""
     return topic.rpartition("-")[0]

@@ -1,7 +1,7 @@
 """What a deploy that begins now would do, for people to read before they confirm it. Only reads.
 
-`editor.plan` decides what is done; this says it in words, names all that is destroyed, and knows what stands against
-it. The `fingerprint` is the same as long as the deploy would do and destroy the same.
+`editor.plan` decides what is done; this says it in words, with all that is destroyed (editor.losses), and knows what
+stands against it. The `fingerprint` is the same as long as the deploy would do and destroy the same.
 """
 
 from __future__ import annotations
@@ -9,119 +9,31 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
-from django.conf import settings
 from django.db.models import Count, Q
-from django.utils.module_loading import import_string
 
 from editor.changes import Change, changes_of
 from editor.design import AnyProduct, by_topic, design_of, products, real_of
+from editor.losses import Losses, losses_of
 from editor.models import (
     Deploy,
-    DeployItem,
     DeployState,
     Drive,
     DriveArray,
     Infrastructure,
     Instance,
     InstanceArray,
-    ItemState,
-    Membership,
     Power,
-    Role,
     Server,
 )
-from editor.plan import Kind, Place, State, Step, plan, wanted
+from editor.plan import Kind, Place, State, Step, places_of, plan, wanted
+from editor.quota import why_not_add_servers
 from editor.room import choose_pool, pools_with_room
 from editor.rules import why_not_use_drive
 from editor.told import step_title
-from editor.words import counted, listed, numbered, size
-
-
-class Lost(NamedTuple):
-    """Something that is lost with a drive: a snapshot, by its id and its number."""
-
-    pk: int
-    number: int
-
-
-LostWith = Callable[[Collection[int]], Mapping[int, list[Lost]]]
-"""Answers by drive id what is lost with these drives; settings.LOST_WITH_DRIVES lists such functions."""
-
-
-@dataclass(frozen=True)
-class LostDrive:
-    """A drive that is destroyed, with all its snapshots."""
-
-    pk: int
-    place: Place
-    label: str
-    instance: Place | None
-    written_bytes: int
-    snapshots: tuple[Lost, ...]
-
-    @property
-    def text(self) -> str:
-        """ "148 GB, 4 snapshots (#2 to #5)"."""
-        if not self.snapshots:
-            return f"{size(self.written_bytes)}, no snapshots"
-        numbers = numbered([one.number for one in self.snapshots], sign="#")
-        return f"{size(self.written_bytes)}, {counted(len(self.snapshots), 'snapshot')} ({numbers})"
-
-
-@dataclass(frozen=True)
-class LostServer:
-    """An instance that ends: its server is free for others afterwards."""
-
-    pk: int
-    place: Place
-    label: str
-
-
-class Named(NamedTuple):
-    """A line of a list: what it is about, and what is said of it."""
-
-    name: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Losses:
-    """All that is destroyed; false when nothing is."""
-
-    servers: tuple[LostServer, ...] = ()
-    drives: tuple[LostDrive, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.servers or self.drives)
-
-    @property
-    def snapshots(self) -> int:
-        return sum(len(drive.snapshots) for drive in self.drives)
-
-    @property
-    def written_bytes(self) -> int:
-        return sum(drive.written_bytes for drive in self.drives)
-
-    @property
-    def title(self) -> str:
-        """ "2 servers, 2 drives and 7 snapshots"; empty when nothing is destroyed."""
-        amounts = ((len(self.servers), "server"), (len(self.drives), "drive"), (self.snapshots, "snapshot"))
-        return listed([counted(number, thing) for number, thing in amounts if number])
-
-    @property
-    def lines(self) -> tuple[Named, ...]:
-        """One for each server with its drives, then one for each drive of a server that stays, or of none."""
-        with_server = {server.place for server in self.servers}
-        lines = []
-        for server in self.servers:
-            own = [f"drive {drive.label}, {drive.text}" for drive in self.drives if drive.instance == server.place]
-            lines.append(Named(server.label, "; ".join(["off at deploy", *own])))
-        lines += [Named(drive.label, drive.text) for drive in self.drives if drive.instance not in with_server]
-        return tuple(lines)
 
 
 @dataclass(frozen=True)
@@ -183,7 +95,7 @@ def review(infrastructure: Infrastructure) -> Review:
     known = by_topic(rows)
     drives = _drives(steps, real)
     instances = _instances(steps)
-    destroys = _losses(steps, drives, instances, real)
+    destroys = losses_of(steps, drives, instances, real)
     must_be_off = tuple(
         MustBeOff(one.pk, one.label, one.shown_power, place not in goal.instances)
         for place in places_of(steps, Kind.SHUT_DOWN)
@@ -235,11 +147,6 @@ def _fingerprint(goal: State, steps: Iterable[Step], lost: Losses) -> str:
 # ── Rows that the plan names ─────────────────────────────────────────────────
 
 
-def places_of(steps: Iterable[Step], *kinds: Kind) -> list[Place]:
-    """Answers the places that steps of these kinds name, in order, each once."""
-    return list(dict.fromkeys((step.of, number) for step in steps if step.kind in kinds for number in step.numbers))
-
-
 def _pk(topic: str) -> int:
     return int(topic.rpartition("-")[2])
 
@@ -273,44 +180,6 @@ def _instances(steps: Iterable[Step]) -> dict[Place, Instance]:
     }
 
 
-def lost_with(drives: Collection[int]) -> dict[int, list[Lost]]:
-    """Answers what else is lost with these drives, by drive id, in order of the numbers."""
-    found: dict[int, list[Lost]] = {pk: [] for pk in drives}
-    for dotted in settings.LOST_WITH_DRIVES:
-        ask: LostWith = import_string(dotted)
-        for pk, lost in ask(drives).items():
-            found[pk] += lost
-    return {pk: sorted(lost, key=lambda one: one.number) for pk, lost in found.items()}
-
-
-def _losses(
-    steps: Iterable[Step], drives: Mapping[Place, Drive], instances: Mapping[Place, Instance], real: State
-) -> Losses:
-    gone = {
-        kind: [(step.of, number) for step in steps if step.kind == kind for number in step.numbers] for kind in Kind
-    }
-    rows = {place: drives[place] for place in gone[Kind.DESTROY] if place in drives}
-    snapshots = lost_with([drive.pk for drive in rows.values()])
-    return Losses(
-        servers=tuple(
-            LostServer(instances[place].pk, place, instances[place].label)
-            for place in places_of(steps, Kind.RELEASE)
-            if place in instances
-        ),
-        drives=tuple(
-            LostDrive(
-                pk=drive.pk,
-                place=place,
-                label=drive.label,
-                instance=real.drives[place].instance,
-                written_bytes=drive.used_bytes,
-                snapshots=tuple(snapshots[drive.pk]),
-            )
-            for place, drive in rows.items()
-        ),
-    )
-
-
 # ── What stands against it ───────────────────────────────────────────────────
 
 
@@ -323,7 +192,7 @@ def _reasons(found: Review) -> Iterable[str]:
         yield "There is nothing to deploy: all that is drawn is real."
         return
     yield from _lack_of_servers(steps, found.rows)
-    yield from _lack_of_quota(infrastructure, found.goal, found.real)
+    yield from why_not_add_servers(infrastructure.pk, len(found.goal.instances) - len(found.real.instances))
     yield from _lack_of_room(steps, found)
     for drive in found.drives.values():
         if reason := why_not_use_drive(drive):
@@ -374,31 +243,6 @@ def _lack_of_servers(steps: Iterable[Step], rows: Mapping[str, AnyProduct]) -> I
                 f"{number} more {servers} of type {labels[server_type]} {are} needed, "
                 f"{there or 'none'} {'is' if there < 2 else 'are'} free. "
                 "Ask an administrator for more, or choose another type."
-            )
-
-
-def _lack_of_quota(infrastructure: Infrastructure, goal: State, real: State) -> Iterable[str]:
-    """Servers of all infrastructures of an owner count; the ones that leave are free for others afterwards."""
-    added = len(goal.instances) - len(real.instances)
-    if added <= 0:
-        return
-    owners = Membership.objects.filter(
-        infrastructure=infrastructure, role=Role.OWNER, user__server_quota__isnull=False
-    ).select_related("user")
-    for owner in [membership.user for membership in owners]:
-        owned = Membership.objects.filter(user=owner, role=Role.OWNER).values("infrastructure")
-        used = Instance.objects.filter(server__isnull=False, instance_array__infrastructure__in=owned).count()
-        # Deploys that run elsewhere get theirs one after the other.
-        used += DeployItem.objects.filter(
-            step__kind=Kind.ALLOCATE,
-            state__in=(ItemState.WAITING, ItemState.RUNNING),
-            step__deploy__state=DeployState.RUNNING,
-            step__deploy__infrastructure__in=owned,
-        ).count()
-        if used + added > (owner.server_quota or 0):
-            yield (
-                f"{owner} may have {counted(owner.server_quota or 0, 'server')}; with this deploy it would be "
-                f"{used + added}. Ask an administrator for a higher quota, or draw fewer."
             )
 
 

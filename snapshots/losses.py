@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from editor.losses import Lost
 from editor.models import Drive
-from editor.review import Lost
 from snapshots.models import Snapshot
 
 

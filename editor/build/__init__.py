@@ -20,6 +20,7 @@ __all__ = ["run"]
 log = logging.getLogger(__name__)
 
 _PREPARE: dict[Kind, Callable[[DeployItem], None]] = {
+    Kind.ALLOCATE: machines.demand_quota,
     Kind.CREATE: disks.reserve_drive,
     Kind.GROW: disks.reserve_room,
 }

@@ -12,9 +12,9 @@ from editor import backup, volumes
 from editor.build.items import Failed, array_pk, note_real, number_of, product_of, settle, wait, writing
 from editor.build.machines import demand_off
 from editor.deploys import drive_hold, is_held_by
+from editor.losses import lost_with
 from editor.models import DeployItem, Drive, DriveArray, Instance, StoragePool
 from editor.outcome import HALF_DESTROYED
-from editor.review import lost_with
 from editor.room import choose_pool, pools_with_room
 from editor.rules import Refused, why_not_use_drive
 from editor.storage import StorageError, UnknownDrive

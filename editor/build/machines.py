@@ -13,8 +13,15 @@ from editor.build.items import Failed, array_pk, number_of, settle, settle_stopp
 from editor.deploys import is_held_by
 from editor.models import DeployItem, Drive, Instance, InstanceArray, Power, PowerCommand, Server
 from editor.plan import Kind
+from editor.quota import why_not_get_server
 
 WAITS_FOR_OTHERS = timedelta(seconds=1)
+
+
+def demand_quota(item: DeployItem) -> None:
+    """Asks again what was asked when the deploy began: an administrator may have lowered it since."""
+    if reason := why_not_get_server(item):
+        raise Failed(reason, permanent=True)
 
 
 def allocate(item: DeployItem) -> timedelta | None:

@@ -312,6 +312,36 @@ def test_nothing_is_destroyed_that_was_not_reviewed(world: World) -> None:
         deploys.retry(deploy, by=world.owner)
 
 
+def test_quota_lowered_after_the_start_gets_no_more_servers_and_says_so(world: World) -> None:
+    world.web.numbers = [1, 2, 3, 4, 5]
+    world.web.save()
+    deploy = world.start()
+    world.owner.server_quota = 4
+    world.owner.save()
+
+    world.work(deploy)
+
+    assert deploy.state == DeployState.STOPPED
+    assert world.web.instances.filter(server__isnull=False).count() == 4
+    assert how_it_went(deploy).text.startswith(
+        "web-5 could not get a server. Olga Own may have 4 servers; with this deploy it would be 5."
+    )
+
+
+def test_full_quota_lets_servers_be_replaced(world: World) -> None:
+    world.owner.server_quota = 3
+    world.owner.save()
+    world.web.leaves = world.data.leaves = True
+    world.web.save()
+    world.data.save()
+    InstanceArray.objects.create(
+        infrastructure=world.infrastructure, label="db", server_type=world.web.server_type, count=3
+    )
+
+    assert world.deploy().state == DeployState.DONE
+    assert world.is_real()
+
+
 def test_server_type_of_its_own_gets_no_other_server(world: World) -> None:
     other = ServerType.objects.create(label="L.48.256", cores=48, ram_gb=256)
     InstanceArray.objects.create(infrastructure=world.infrastructure, label="db", server_type=other, count=1)
