@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from editor.design import AnyProduct, by_topic, pending
+from editor.design import AnyProduct, by_topic, decisions
 from editor.models import DriveArray, InstanceArray, ServerType
 from editor.plan import Drawn, topic_of_array
 from editor.told import kind_name
@@ -39,6 +39,8 @@ class Change:
     who: str
     at: datetime | None
     row: AnyProduct
+    along: tuple[str, ...] = ()
+    """The topics of DriveArrays that get more or fewer drives by it."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -56,17 +58,24 @@ def changes_of(rows: list[AnyProduct]) -> Iterator[Change]:
     """Answers what waits for a deploy: what is destroyed first, then changes, then additions. One query at most."""
     known = by_topic(rows)
     types = _types(rows)
-    for kind, what, row in sorted(((*_kind(row), row) for row in pending(rows)), key=lambda one: one[0] != "del"):
+    decided = decisions(rows)
+    for kind, what, row in sorted(((*_kind(row), row) for row in decided), key=lambda one: one[0] != "del"):
         yield Change(
             topic=row.topic,
             kind=kind,
             label=row.label,
             what=f"{kind_name(row)}, {what}",
-            lines=tuple(_lines(row, known, types)),
+            lines=(*_lines(row, known, types), *map(_drives_along, decided[row])),
             who=str(row.changed_by) if row.changed_by else "",
             at=row.changed_at,
             row=row,
+            along=tuple(each.topic for each in decided[row]),
         )
+
+
+def _drives_along(drives: DriveArray) -> Delta:
+    was = (drives.deployed or {})["numbers"]
+    return Delta(f"Drives of {drives.label}", _numbers(was), _numbers(drives.numbers))
 
 
 def _types(rows: Iterable[AnyProduct]) -> dict[int, str]:

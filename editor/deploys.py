@@ -102,7 +102,7 @@ def start(
             text=_summary(now),
             result=Result.STARTED,
             key=key,
-            topics=[change.topic for change in now.changes],
+            topics=[topic for change in now.changes for topic in (change.topic, *change.along)],
         )
     return deploy
 

@@ -67,17 +67,47 @@ def pending(rows: Iterable[AnyProduct]) -> list[AnyProduct]:
     return sorted((row for row in rows if row.change), key=lambda row: order.index(row.change))
 
 
-def pending_in(infrastructures: Iterable[int]) -> Counter[int]:
-    """Answers how many products wait for a deploy in each infrastructure, by its id; four queries."""
-    ids = list(infrastructures)
-    found: Counter[int] = Counter()
-    for rows in (
-        Network.objects.filter(infrastructure__in=ids),
-        InstanceArray.objects.filter(infrastructure__in=ids).prefetch_related("interfaces"),
-        DriveArray.objects.filter(infrastructure__in=ids),
-    ):
-        found.update(row.infrastructure_id for row in rows if row.change)
+def decisions(rows: Iterable[AnyProduct]) -> dict[AnyProduct, list[DriveArray]]:
+    """Answers `pending`, as people decided it: each with the DriveArrays whose drives only come and go along with it.
+
+    Which are deleted and which come back with their servers is one decision, and is discarded as one.
+    """
+    waiting = pending(rows)
+    arrays = {row.pk: row for row in waiting if isinstance(row, InstanceArray)}
+    found: dict[AnyProduct, list[DriveArray]] = {}
+    along: list[tuple[InstanceArray, DriveArray]] = []
+    for row in waiting:
+        owner = arrays.get(row.instance_array_id or 0) if isinstance(row, DriveArray) else None
+        if owner and isinstance(row, DriveArray) and _goes_along(row, owner):
+            along.append((owner, row))
+        else:
+            found[row] = []
+    for owner, drives in along:
+        found[owner].append(drives)
     return found
+
+
+def _goes_along(drives: DriveArray, owner: InstanceArray) -> bool:
+    """Whether all that changes of a DriveArray is that drives come or go with the servers of the same numbers."""
+    if not drives.deployed or not owner.deployed or drives.leaves or owner.leaves or drives.unsettled:
+        return False
+    drawn = drives.drawn()
+    if drives.deployed | {"numbers": drawn["numbers"]} != drawn:
+        return False
+    was, now = set(drives.deployed["numbers"]), set(drawn["numbers"])
+    servers_were, servers_now = set(owner.deployed["numbers"]), set(owner.numbers)
+    return was - now <= servers_were - servers_now and now - was <= servers_now - servers_were
+
+
+def decisions_in(infrastructures: Iterable[int]) -> Counter[int]:
+    """Answers how many decisions wait for a deploy in each infrastructure, by its id; four queries."""
+    ids = list(infrastructures)
+    rows: list[AnyProduct] = [
+        *Network.objects.filter(infrastructure__in=ids),
+        *InstanceArray.objects.filter(infrastructure__in=ids).prefetch_related("interfaces"),
+        *DriveArray.objects.filter(infrastructure__in=ids),
+    ]
+    return Counter(row.infrastructure_id for row in decisions(rows))
 
 
 def mark_deployed(infrastructure: Infrastructure) -> None:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from editor import edits
-from editor.design import pending, products
+from editor.design import decisions, products
 from editor.models import Deploy, DeployState, Infrastructure, User
 from editor.views.infrastructures import when
 from editor.views.page import member_context, visible
@@ -46,7 +46,7 @@ def fragment(request: HttpRequest, pk: int) -> HttpResponse:
 
 def answer(request: HttpRequest, infrastructure: Infrastructure) -> HttpResponse:
     """Answers the part of the header anew."""
-    changes = len(pending(products(infrastructure)))
+    changes = len(decisions(products(infrastructure)))
     context = member_context(request, infrastructure) | {"draft": draft_of(infrastructure, _user(request), changes)}
     return render(request, "parts/draft.html#again", context)
 

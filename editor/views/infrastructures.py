@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from editor.canvas import Thumb, thumb
-from editor.design import pending_in
+from editor.design import decisions_in
 from editor.design_rules import why_not_create_infrastructure
 from editor.models import (
     MB,
@@ -142,7 +142,7 @@ def rows_of(infrastructures: list[Infrastructure], *, now: datetime) -> list[Row
         for event in Event.objects.filter(pk__in=[event for _, event in states.values()]).select_related("actor")
     }
     thumbs = _thumbs(infrastructures)
-    changes = pending_in(ids)
+    changes = decisions_in(ids)
     deploys = _last_deploys(ids)
     rows = []
     for one in infrastructures:

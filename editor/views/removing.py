@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods
 
 from editor import edits
 from editor.actions import role_of
-from editor.design import AnyProduct, pending, products
+from editor.design import AnyProduct, decisions, products
 from editor.design_forms import DeleteForm
 from editor.design_rules import why_not_delete, why_not_design
 from editor.models import Drive, DriveArray, Infrastructure, Instance, InstanceArray, Network, User
@@ -47,10 +47,13 @@ def discard_all(request: HttpRequest, pk: int) -> HttpResponse:
             refused, status = str(no), 409
         else:
             return done(request, infrastructure.get_absolute_url())
-    changes = pending(products(infrastructure))
+    changes = decisions(products(infrastructure))
     context = {
         "title_words": f"Discard {counted(len(changes), 'change')}?",
-        "changes": [(one, WORDS[type(one)], tags_of(one)) for one in changes],
+        "changes": [
+            (one, WORDS[type(one)], [tag for each in (one, *along) for tag in tags_of(each)])
+            for one, along in changes.items()
+        ],
         "refused": refused or _fixed(request, infrastructure) or ("" if changes else "Nothing waits for a deploy."),
         "button": f"Discard {counted(len(changes), 'change')}",
     }

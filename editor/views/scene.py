@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from editor import canvas
-from editor.design import numbers_shown
+from editor.design import decisions, numbers_shown
 from editor.models import Drive, DriveArray, Infrastructure, Instance, InstanceArray, Power, shown_power
 from editor.views.cards import (
     DriveRow,
@@ -55,7 +55,7 @@ class Scene:
     drawing: Drawing
     counts: Counts
     changes: int
-    """So many products wait for a deploy."""
+    """So many decisions wait for a deploy."""
     is_deployed: bool
 
     @property
@@ -79,7 +79,7 @@ def draw(infrastructure: Infrastructure, *, selected: str = "") -> Scene:
         nodes=_outline_order(nodes),
         drawing=products.drawing(),
         counts=_counts(instances, drives),
-        changes=sum(bool(node.change) for node in nodes),
+        changes=len(decisions(node.product for node in nodes)),
         is_deployed=any(node.product.is_deployed for node in nodes if not node.net),
     )
 

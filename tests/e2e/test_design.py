@@ -201,7 +201,7 @@ def test_growing_shuts_down_what_it_must_and_powers_it_on_again(people: People, 
 
     with without_page_load(page):
         save(page, Servers="2")
-        waits_for_deploy(page, 2)
+        waits_for_deploy(page, 1)
         card(page, "DriveArray web-data").click()
         shows_tab(page, "web-data", "Overview")
         tab(page, "Configuration").click()

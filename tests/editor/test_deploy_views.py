@@ -30,6 +30,7 @@ from editor.models import (
     User,
 )
 from editor.review import review
+from editor.words import counted
 from tests import factories
 from tests.editor.designing import configure, configure_drives, now_is
 from tests.reading import Page, read
@@ -90,7 +91,7 @@ def world(db: None, client: Client) -> World:
 def test_the_review_names_changes_and_all_that_is_destroyed(world: World) -> None:
     page = world.review()
 
-    assert "Review 2 changes" in page.words
+    assert "Review 1 change" in page.words
     assert "This deploy destroys 1 server, 1 drive and 2 snapshots" in page.words
     assert "web-3, off at deploy; drive web-data-3, 0 B, 2 snapshots (#1 and #2)" in page.words
     assert "web-3 and its drive, 0 B written. Destroyed drives cannot be restored." in page.words
@@ -99,7 +100,7 @@ def test_the_review_names_changes_and_all_that_is_destroyed(world: World) -> Non
     assert "1 server must be off" in page.words
     assert "web-3On, stays off" in page.words.replace("web-3 On", "web-3On")
     assert "Yes, destroy 1 server, 1 drive and 2 snapshots" in page.words
-    assert page.control("Deploy 2 changes").attributes.get("aria-disabled") is None
+    assert page.control("Deploy 1 change").attributes.get("aria-disabled") is None
     assert page.control("Discard change to web").attributes["href"] == (
         f"/instance-arrays/{world.web.pk}/discard/?from=review"
     )
@@ -128,7 +129,9 @@ def test_what_stands_against_it_is_said_and_the_button_refers_to_it(world: World
 
     page, refused = world.review(), world.deploy()
 
-    assert "more servers of type M.16.64 are needed" in page.reason(f"Deploy {len(review_of(world).changes)} changes")
+    assert "more servers of type M.16.64 are needed" in page.reason(
+        f"Deploy {counted(len(review_of(world).changes), 'change')}"
+    )
     assert refused.status_code == 409
     assert not Deploy.objects.exists()
 
@@ -138,7 +141,7 @@ def test_operators_review_and_owners_deploy(world: World) -> None:
 
     page, refused = world.review(), world.deploy()
 
-    assert page.reason("Deploy 2 changes").startswith("Only owners deploy.")
+    assert page.reason("Deploy 1 change").startswith("Only owners deploy.")
     assert "Discard all…" in page.names("a")
     assert refused.status_code == 409
     assert not Deploy.objects.exists()
@@ -149,7 +152,7 @@ def test_viewers_read_the_review(world: World) -> None:
 
     page, refused = world.review(), world.deploy()
 
-    assert page.reason("Deploy 2 changes").startswith("You can look but not change anything here.")
+    assert page.reason("Deploy 1 change").startswith("You can look but not change anything here.")
     assert not [name for name in page.names("a") if name.startswith("Discard")]
     assert refused.status_code == 409
 
@@ -238,7 +241,7 @@ def test_progress_tells_each_step_and_its_parts(world: World) -> None:
 
     page = read(world.client.get(deploy.get_absolute_url(), headers=PARTIAL))
 
-    assert "Deploying 2 changes" in page.words
+    assert "Deploying 1 change" in page.words
     assert "Step 1 of 2" in page.words
     assert "web-data-1 done, web-data-2 running" in page.words
     assert "Stop after this step" in page.names()
@@ -251,7 +254,7 @@ def test_while_it_runs_the_review_and_the_header_show_it(world: World) -> None:
     page = world.review()
     header = read(world.client.get(reverse("infrastructure_draft", args=[world.infrastructure.pk]), headers=PARTIAL))
 
-    assert "Deploying 2 changes" in page.words
+    assert "Deploying 1 change" in page.words
     assert header.control("Deploying 1/1").attributes["href"] == deploy.get_absolute_url()
     assert "Undo" not in header.names()
 
@@ -351,7 +354,7 @@ def test_one_that_is_done_keeps_its_plan(world: World) -> None:
 
     page = read(world.client.get(Deploy.objects.get().get_absolute_url(), headers=PARTIAL))
 
-    assert "Deployed 2 changes" in page.words
+    assert "Deployed 1 change" in page.words
     assert "Destroys 1 server, 1 drive and 2 snapshots." in page.words
     assert "web-3, off at deploy; drive web-data-3, 0 B, 2 snapshots (#1 and #2)" in page.words
 

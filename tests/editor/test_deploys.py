@@ -99,9 +99,11 @@ def test_all_that_is_destroyed_is_named(world: World) -> None:
     ]
     assert [(change.kind, change.label, change.what) for change in found.changes] == [
         ("del", "web", "InstanceArray, fewer servers"),
-        ("del", "web-data", "DriveArray, fewer drives"),
     ]
-    assert [(line.name, line.old, line.new) for line in found.changes[0].lines] == [("Servers", "3", "2 (1 and 3)")]
+    assert [(line.name, line.old, line.new) for line in found.changes[0].lines] == [
+        ("Servers", "3", "2 (1 and 3)"),
+        ("Drives of web-data", "3", "2 (1 and 3)"),
+    ]
 
 
 def test_what_is_new_and_what_grows_is_said(world: World) -> None:
@@ -215,7 +217,7 @@ def test_started_deploy_holds_what_it_names_and_starts_once(world: World) -> Non
     )
     assert why_not_soft_shut_down(world.web.instances.get(number=1)) is None
     event = Event.objects.told().get()
-    assert (event.verb, event.text) == ("began to deploy", "2 changes. Destroys 1 server and 1 drive.")
+    assert (event.verb, event.text) == ("began to deploy", "1 change. Destroys 1 server and 1 drive.")
     assert review(world.infrastructure).reasons == ("atlas-prod is being deployed already. Wait until that ends.",)
 
 

@@ -547,7 +547,7 @@ def test_cards_show_what_the_next_deploy_changes(world: World) -> None:
     assert "web-2, on, destroyed on deploy" in html
     assert "web-data-2: 2 of 5 snapshots, 0 of 40 GB. web-2 is on. Destroyed on deploy." in html
     assert html.count('data-change="del"') >= 4
-    assert "Deploy (3" in html
+    assert "Deploy (2" in html
 
 
 def test_new_servers_are_bays_that_are_created_on_deploy(world: World) -> None:

@@ -8,7 +8,8 @@ import pytest
 from django.utils import timezone
 
 from editor import edits
-from editor.design import pending, products
+from editor.changes import changes_of
+from editor.design import decisions_in, pending, products
 from editor.models import (
     Deploy,
     DesignStep,
@@ -303,6 +304,36 @@ def test_kept_servers_have_their_drives_back(
     configure(web, by=ana, count=2, drives=drives)
     edits.discard(web, by=ana)
     assert pending_in(atlas) == {}
+
+
+@pytest.mark.parametrize(
+    ("count", "line"), [(2, ("Drives of web-data", "4", "2")), (6, ("Drives of web-data", "4", "6"))]
+)
+def test_servers_and_their_drives_are_one_decision(
+    count: int, line: tuple[str, str, str], atlas: Infrastructure, web: InstanceArray, web_data: DriveArray, ana: User
+) -> None:
+    configure(web, by=ana, count=count, drives="delete")
+
+    (change,) = changes_of(products(atlas))
+
+    assert (change.topic, change.along) == (web.topic, (web_data.topic,))
+    assert line in [(one.name, one.old, one.new) for one in change.lines]
+    assert decisions_in([atlas.pk]) == {atlas.pk: 1}
+    edits.discard(web, by=ana)
+    assert pending_in(atlas) == {}
+
+
+def test_drives_that_somebody_changed_besides_are_a_decision_of_their_own(
+    atlas: Infrastructure, web: InstanceArray, web_data: DriveArray, ana: User, wei: User
+) -> None:
+    configure(web, by=ana, count=2, drives="delete")
+    configure_drives(web_data, by=wei, size_mb=81920)
+
+    assert [change.label for change in changes_of(products(atlas))] == ["web", "web-data"]
+    assert decisions_in([atlas.pk]) == {atlas.pk: 2}
+    edits.discard(web, by=ana)
+    assert pending_in(atlas) == {"web-data": "edit"}
+    assert (now_is(web_data).size_mb, now_is(web_data).numbers) == (81920, [1, 2, 3, 4])
 
 
 def test_drives_of_discarded_servers_go_with_them(
