@@ -186,7 +186,9 @@ def configure_instance_array(
         draft.change(row, label=label, server_type=server_type.pk, numbers=sorted(numbers))
         if count != row.count:
             follow(draft, row, drives=drives)
-        draft.record(f"change {label}", "changed", label, text, url=row.get_absolute_url())
+        fate = {KEEP: ", drives kept", DELETE: ", drives deleted"}.get(drives, "") if count < row.count else ""
+        title = f"{_in_words(row.label, theirs, yours)}{fate}"
+        draft.record(title, "changed", label, text, url=row.get_absolute_url())
         return row
 
 
@@ -238,7 +240,8 @@ def configure_drive_array(
                 demand(why_not_without(row, owner, len(missing)))
             numbers |= missing
         set_numbers(draft, row, numbers)
-        draft.record(f"change {label}", "changed", label, _differences(theirs, yours), url=row.get_absolute_url())
+        title = _in_words(row.label, theirs, yours)
+        draft.record(title, "changed", label, _differences(theirs, yours), url=row.get_absolute_url())
         return row
 
 
@@ -259,6 +262,25 @@ def demand_seen(row: Any, seen: int | None, theirs: dict[str, str], yours: dict[
     differ = [field for field in yours if theirs[field] != yours[field]]
     if differ:
         raise Stale(row, {field: theirs[field] for field in differ}, {field: yours[field] for field in differ})
+
+
+def _in_words(label: str, before: dict[str, str], after: dict[str, str]) -> str:
+    """Answers what is done, for undo: "web from 6 to 4 servers, renamed to front"."""
+    if [field for field in before if before[field] != after[field]] == ["label"]:
+        return f"rename {label} to {after['label']}"
+    said = [_change_in_words(field, old, after[field]) for field, old in before.items() if old != after[field]]
+    # A name that changes is said last, as everything is said of the old one.
+    return f"{label} {', '.join(sorted(said, key=lambda one: one.startswith('renamed')))}"
+
+
+def _change_in_words(field: str, old: str, new: str) -> str:
+    if field == "label":
+        return f"renamed to {new}"
+    if field == "grows":
+        return "new servers get a drive" if new == "yes" else "new servers get no drive"
+    # "from 6 to 4 servers", "from 1 server to 2 servers"
+    same = old.partition(" ")[2] == new.partition(" ")[2]
+    return f"from {old.partition(' ')[0] if field == 'count' and same else old} to {new}"
 
 
 def _differences(before: dict[str, str], after: dict[str, str]) -> str:

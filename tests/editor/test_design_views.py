@@ -470,9 +470,9 @@ def test_the_last_step_is_undone_and_done_again(world: World) -> None:
     label = now_is(world.web).label
     redone = world.post("infrastructure_redo", world.infrastructure)
 
-    assert "Undo: change front" in header.names()
-    assert (undone.content.decode(), label) == ("Undone: change front.", "web")
-    assert json.loads(redone["HX-Trigger"])["said"] == {"sentence": "Done again: change front."}
+    assert "Undo: rename web to front" in header.names()
+    assert (undone.content.decode(), label) == ("Undone: rename web to front.", "web")
+    assert json.loads(redone["HX-Trigger"])["said"] == {"sentence": "Done again: rename web to front."}
     assert now_is(world.web).label == "front"
 
 

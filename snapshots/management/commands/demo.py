@@ -15,8 +15,14 @@ from django.db import transaction
 from django.utils import timezone
 
 from editor import edits
-from editor.design import mark_deployed
+from editor.changes import changes_of
+from editor.deploys import record
+from editor.design import by_topic, design_of, mark_deployed, products
 from editor.models import (
+    Deploy,
+    DeployItem,
+    DeployState,
+    DeployStep,
     DesignStep,
     Drive,
     DriveArray,
@@ -25,6 +31,7 @@ from editor.models import (
     Instance,
     InstanceArray,
     Interface,
+    ItemState,
     Membership,
     Network,
     Role,
@@ -34,10 +41,13 @@ from editor.models import (
     StorageType,
     User,
 )
+from editor.plan import State, plan, wanted
 from editor.reconcile import Worker, worker_lock
+from editor.told import step_title
 from editor.volumes import driver_of
 from snapshots import actions
-from snapshots.models import Snapshot, State
+from snapshots.models import Snapshot
+from snapshots.models import State as SnapshotState
 
 KB = 1024
 
@@ -69,6 +79,9 @@ ROUTINE = (
     Taken(TOMAS, 48, "Nightly", 512),
     Taken(TOMAS, 24, "Nightly", 640),
 )
+DAYS = 14
+"""So long ago the demo was drawn and deployed."""
+STEP_TOOK = timedelta(seconds=9)
 FREE_SERVERS = 3
 """Of each type."""
 ANALYTICS = (1, 1, 2, 0, 1, 1, 2, 1, 0, 1, 4, 3)
@@ -253,7 +266,7 @@ def _atlas_prod(people: dict[str, User]) -> Plan:
     plan |= {drive.pk: ROUTINE for drive in db_data}
     analytics_data = _drive_array(analytics, "analytics-data", 500, StorageType.HDD, at=(1028, 456))
     plan |= {drive.pk: ROUTINE[4 - count :] for drive, count in zip(analytics_data, ANALYTICS, strict=True)}
-    mark_deployed(infrastructure)
+    _deployed(infrastructure, by=people[ANA])
     return plan
 
 
@@ -266,8 +279,53 @@ def _atlas_staging(people: dict[str, User]) -> Plan:
         networks, "web", 2, ("M.16.64", 16, 64), at=(200, 176), on=("san", "wan", "lan"), subnet=3,
     )  # fmt: skip
     drives = _drive_array(web, "web-data", 20, StorageType.SSD, at=(200, 456))
-    mark_deployed(infrastructure)
+    _deployed(infrastructure, by=people[WEI])
     return {drives[0].pk: ROUTINE[3:], drives[1].pk: ()}
+
+
+def _deployed(infrastructure: Infrastructure, *, by: User) -> None:
+    """Says that all that is drawn was deployed once, with the plan that made it."""
+    rows = products(infrastructure)
+    before = State(products={row.topic: row.deployed for row in rows if row.deployed is not None})
+    goal = wanted(design_of(rows), before)
+    began = timezone.now() - timedelta(days=DAYS)
+    deploy = Deploy.objects.create(
+        infrastructure=infrastructure,
+        number=1,
+        by=by,
+        state=DeployState.DONE,
+        started_at=began,
+        review={"changes": [change.as_json() | {"who": str(by)} for change in changes_of(rows)]},
+        goal=dict(goal.products),
+    )
+    known, ended = by_topic(rows), began
+    for position, step in enumerate(plan(goal, before), start=1):
+        ended, since = ended + STEP_TOOK, ended
+        told = DeployStep.objects.create(
+            deploy=deploy,
+            position=position,
+            kind=step.kind,
+            of=step.of,
+            title=step_title(step, known, goal),
+            started_at=since,
+            ended_at=ended,
+        )
+        label = known[step.of].label
+        DeployItem.objects.bulk_create(
+            DeployItem(
+                step=told,
+                number=number,
+                label=label if number is None else f"{label}-{number}",
+                state=ItemState.DONE,
+                started_at=since,
+                ended_at=ended,
+            )
+            for number in step.numbers or (None,)
+        )
+    deploy.ended_at = ended
+    deploy.save(update_fields=["ended_at"])
+    record(deploy, "deployed", by=by)
+    mark_deployed(infrastructure)
 
 
 def _free_servers() -> None:
@@ -331,9 +389,9 @@ def _take_snapshots(plan: Plan) -> None:
     people = {key: User.objects.get(email=_email(key)) for key in PEOPLE}
     worker = Worker(since=timezone.now())
     # Nobody has written since: a snapshot that was interrupted is still what was wanted.
-    Snapshot.objects.filter(state=State.CREATING).update(requested_at=timezone.now())
+    Snapshot.objects.filter(state=SnapshotState.CREATING).update(requested_at=timezone.now())
     worker.run_until_quiet()
-    Event.objects.update(at=timezone.now() - timedelta(days=14))
+    Event.objects.update(at=timezone.now() - timedelta(days=DAYS))
     drives = Drive.objects.select_related("pool", "drive_array").in_bulk(list(plan))
     in_order = sorted(
         ((pk, number, taken) for pk, all_taken in plan.items() for number, taken in enumerate(all_taken, start=1)),
