@@ -17,6 +17,7 @@ from editor import deploys
 from editor.actions import role_of
 from editor.changes import Change
 from editor.design_forms import DeployForm, first_error
+from editor.estimate import estimate
 from editor.models import DeployState, Infrastructure, User
 from editor.review import Review, review
 from editor.rules import Refused, why_not_deploy
@@ -90,6 +91,7 @@ def _review(
         "number": number,
         "form": form,
         "how": form["how"].value() or "wait",
+        "estimate": estimate(found) if found.steps and not found.reasons else None,
         "refused": refused,
         "why_not_deploy": why,
         "cannot": bool(found.reasons) or not number,

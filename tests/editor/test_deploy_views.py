@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -131,6 +132,19 @@ def test_what_stands_against_it_is_said_and_the_button_refers_to_it(world: World
     assert "more servers of type M.16.64 are needed" in page.reason("Deploy 1 change")
     assert refused.status_code == 409
     assert not Deploy.objects.exists()
+
+
+def test_the_time_it_takes_is_told_as_earlier_deploys_took_it(world: World) -> None:
+    assert "There is no estimate of the time: nothing like this was deployed here yet." in world.review().words
+    deploy = made(world, [("Grow web-data", [("web-data-1", "done")])], state=DeployState.DONE)
+    now = timezone.now()
+    deploy.steps.update(kind="settle", started_at=now - timedelta(minutes=6), ended_at=now)
+    DeployItem.objects.update(started_at=now)
+
+    page = world.review()
+
+    assert "At least 6 min" in page.words
+    assert "How long it takes to shut servers down, destroy drives and give servers back is not known" in page.words
 
 
 def test_operators_review_and_owners_deploy(world: World) -> None:
