@@ -93,7 +93,7 @@ def _measured(kinds: Collection[Kind]) -> dict[Kind, float]:
             alike = alike.filter(deploy__soft_seconds__gt=0)
         newest |= Q(pk__in=alike.order_by("-pk").values("pk")[:SAMPLES])
     took: dict[Kind, list[float]] = {}
-    # Of a step that was gone on with, only what was left counts.
+    # Of a step that was gone on with, only what was left counts; of the demo's, nothing.
     items = Count("items", filter=Q(items__started_at__gte=F("started_at")))
     rows = DeployStep.objects.filter(newest).annotate(number=items).filter(number__gt=0)
     for name, began, end, number in rows.values_list("kind", "started_at", "ended_at", "number").order_by():

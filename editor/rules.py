@@ -74,7 +74,7 @@ def why_not_switch(instance: Instance) -> str | None:
     if server is None:
         return f"{instance.label} has no server yet. Deploy it first."
     if server.hold:
-        return f"{instance.label} is being deployed: {server.hold} Wait until that ends."
+        return f"{instance.label} is being deployed: {server.hold} Wait until that ends, or have an owner stop it."
     if server.power == Power.UNKNOWN:
         reason = f" {server.power_error}" if server.power_error else ""
         return f"Power state of {instance.label} is unknown.{reason} Try again when its BMC answers."

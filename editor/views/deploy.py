@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from editor import deploys
 from editor.actions import role_of
-from editor.models import Deploy, DeployItem, DeployState, DeployStep, Infrastructure, ItemState, User
+from editor.models import Deploy, DeployItem, DeployState, DeployStep, Infrastructure, ItemState, PowerCommand, User
 from editor.outcome import how_it_went
 from editor.plan import DESTROYING, Kind
 from editor.rules import Refused, why_not_deploy, why_not_operate
@@ -178,7 +178,10 @@ def _parts(items: list[DeployItem]) -> str:
 def _asks_systems(steps: list[DeployStep], deploy: Deploy) -> bool:
     """Whether operating systems are asked to stop just now: a stop takes effect at once, not after this step."""
     return bool(deploy.soft_seconds) and any(
-        item.state == ItemState.RUNNING for step in steps if step.kind == Kind.SHUT_DOWN for item in step.items.all()
+        item.state == ItemState.RUNNING and item.payload.get("asked") != PowerCommand.HARD_POWER_OFF
+        for step in steps
+        if step.kind == Kind.SHUT_DOWN
+        for item in step.items.all()
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from editor import deploys
 from editor.models import Deploy, DeployState, Drive, DriveArray, Event, InstanceArray, Server
 from editor.power.simulated import SimulatedPower
 from tests import factories
@@ -115,3 +116,23 @@ def test_deploy_survives_worker_after_worker(lives: tuple[int, ...], world: Worl
         "told": ["began to deploy", "deployed"],
         "real": True,
     }
+
+
+def test_stop_survives_worker_after_worker(world: World) -> None:
+    Server.objects.filter(instance__isnull=False).update(address="simulated://deaf?soft=ignored")
+    deploy = world.start(soft_seconds=86400)
+    world.work(deploy, seconds=9, step=3)
+    assert Server.objects.filter(power_command="soft_shutdown").count() == 2
+    deploys.stop(deploy, by=world.owner)
+
+    deaths = 0
+    for effect in cycle((5, 6)):
+        if not dies_at(effect, world, deploy):
+            break
+        deaths += 1
+        assert deaths < 50, "The stop does not come forward."
+
+    assert deaths > 1
+    assert deploy.state == DeployState.STOPPED
+    assert not Server.objects.exclude(hold="", power_command="").exists()
+    assert not Drive.objects.exclude(hold="").exists()

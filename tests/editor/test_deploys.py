@@ -213,7 +213,7 @@ def test_started_deploy_holds_what_it_names_and_starts_once(world: World) -> Non
     assert (again, deploy.number, deploy.state) == (deploy, 1, DeployState.RUNNING)
     assert list(Drive.objects.exclude(hold="").values_list("number", "hold")) == [(2, "Deploy 1 destroys it.")]
     assert why_not_soft_shut_down(world.web.instances.get(number=2)) == (
-        "web-2 is being deployed: Deploy 1 needs it off. Wait until that ends."
+        "web-2 is being deployed: Deploy 1 needs it off. Wait until that ends, or have an owner stop it."
     )
     assert why_not_soft_shut_down(world.web.instances.get(number=1)) is None
     event = Event.objects.told().get()

@@ -6,9 +6,11 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from editor.design import decisions_in, pending, products
+from editor.estimate import estimate
 from editor.management.commands import serve
 from editor.models import Drive, Event, Infrastructure
 from editor.reconcile import Worker
+from editor.review import review
 from editor.views.draft import last_deploy
 from snapshots.management.commands import demo
 from snapshots.models import Snapshot, State
@@ -58,6 +60,7 @@ def test_demo_that_was_killed_while_it_loads_is_completed(killed_at: str, monkey
     }
     assert decisions_in([atlas.pk]) == {atlas.pk: 3}
     assert last_deploy(atlas, is_deployed=True).endswith(" by Ana Marin")
+    assert estimate(review(atlas)) is None, "What nobody measured was taken for measured."
     first = atlas.deploys.get()
     assert "Take 4 servers M.16.64 for web" in first.steps.values_list("title", flat=True)
     assert first.goal == {row.topic: row.deployed for row in products(atlas) if row.deployed}
