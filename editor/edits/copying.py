@@ -31,8 +31,13 @@ def copy(product: P, *, by: User, key: UUID | None = None) -> P:
     return copy_all([product], by=by, key=key)[0]  # type: ignore[return-value]
 
 
-def copy_all(products: Collection[AnyProduct], *, by: User, key: UUID | None = None) -> list[AnyProduct]:
-    """Copies several, all or none: what is attached or connected among them is so among their copies."""
+def copy_all(
+    products: Collection[AnyProduct], *, by: User, key: UUID | None = None, at: tuple[int, int] | None = None
+) -> list[AnyProduct]:
+    """Copies several, all or none: what is attached or connected among them is so among their copies.
+
+    They stand beside what they are copies of, or with their upper left corner near `at`, in free places.
+    """
     if not products:
         raise Refused("Nothing is selected. Select what shall be copied.")
     first = next(iter(products))
@@ -46,8 +51,10 @@ def copy_all(products: Collection[AnyProduct], *, by: User, key: UUID | None = N
             demand(_why_not_copy(row))
         order = list(KINDS.values())
         copies: dict[str, AnyProduct] = {}
+        corner = min(row.x for row in rows), min(row.y for row in rows)
+        by_px = (canvas.snap(at[0] - corner[0]), canvas.snap(at[1] - corner[1])) if at else None
         for row in sorted(rows, key=lambda row: order.index(type(row))):
-            copies[row.topic] = _copied(draft, row, copies)
+            copies[row.topic] = _copied(draft, row, copies, by_px)
         names = named([row.label for row in rows])
         new = [copies[row.topic] for row in rows]
         url = new[0].get_absolute_url() if len(new) == 1 else ""
@@ -61,15 +68,15 @@ def _why_not_copy(row: AnyProduct) -> str | None:
     return why_not_change(row)
 
 
-def _copied(draft: Draft, row: AnyProduct, copies: dict[str, AnyProduct]) -> AnyProduct:
-    """Adds a copy of one product; `copies` are those of what it refers to, by topic."""
+def _copied(draft: Draft, row: AnyProduct, copies: dict[str, AnyProduct], by_px: tuple[int, int] | None) -> AnyProduct:
+    """Adds a copy of one product; `copies` are those of what it refers to, by topic. `by_px`: so far away."""
     drawn = draft.drawn(row)
     stem = row.label[:LABEL_STEM_MAX].rstrip("-")
     drawn["label"] = draft.free_label(stem if stem.endswith("-copy") else f"{stem}-copy", numbered=False)
     made: Any = type(row)()
     if isinstance(row, Network):
         made.kind = NetworkKind.LAN
-        made.x, made.y = place_of_lan(draft)
+        made.x, made.y = (row.x + by_px[0], row.y + by_px[1]) if by_px else place_of_lan(draft)
         return draft.add(made, drawn)  # type: ignore[no-any-return]
     if isinstance(row, InstanceArray):
         drawn["numbers"] = list(range(1, row.count + 1))
@@ -79,7 +86,8 @@ def _copied(draft: Draft, row: AnyProduct, copies: dict[str, AnyProduct]) -> Any
         if isinstance(owner, InstanceArray):
             drawn["instance_array"] = owner.pk
             drawn["numbers"] = list(range(1, row.count + 1))
-    made.x, made.y = place(draft, {}, canvas.card_height(row.count), start=(row.x, row.y))
+    dx, dy = by_px or (0, 0)
+    made.x, made.y = place(draft, {}, canvas.card_height(row.count), start=(row.x + dx, row.y + dy))
     return draft.add(made, drawn)  # type: ignore[no-any-return]
 
 

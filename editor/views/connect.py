@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.http import Http404, HttpResponse, HttpResponseBadRequest, JsonResponse
 from django.urls import reverse
@@ -27,9 +28,12 @@ from editor.models import INTERFACES, DriveArray, Infrastructure, InstanceArray,
 from editor.rules import Refused, why_not_operate
 from editor.views.dialogs import done, refuse, said, wants_text
 from editor.views.page import Request, is_partial, render_fragment, visible
+from editor.words import counted
 
 SHOWN = 200
-"""So many are listed in the dialog; beyond, the canvas is the better place to look for them."""
+"""So many are listed in the dialog; beyond, one types a part of the label."""
+MANY = 20
+"""Among more than that one can look for a label."""
 
 
 @dataclass(frozen=True)
@@ -65,34 +69,47 @@ def targets(request: Request, pk: int) -> JsonResponse:
 @require_safe
 def dialog(request: Request, pk: int) -> HttpResponse:
     """ "Connect to…": all other cards as buttons, and what is joined already, to take it apart."""
-    start = request.GET.get("from", "")
-    return _dialog(request, visible(request, Infrastructure.objects.all(), pk, path=""), start=start)
+    start, find = request.GET.get("from", ""), request.GET.get("find")
+    infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
+    if find is not None:
+        return render_fragment(request, "editor/connect.html#found", _listed(request, infrastructure, start, find))
+    return _dialog(request, infrastructure, start=start)
 
 
 def _dialog(request: Request, infrastructure: Infrastructure, *, start: str = "", reason: str = "") -> HttpResponse:
-    one, joins, joined = _joins(request, infrastructure, start)
+    return render_fragment(
+        request,
+        "editor/connect.html",
+        _listed(request, infrastructure, start) | {"reason": reason},
+        status=409 if reason else 200,
+        target="#dialog" if reason else "",
+        swap="innerHTML" if reason else "",
+    )
+
+
+def _listed(request: Request, infrastructure: Infrastructure, start: str, find: str = "") -> dict[str, Any]:
+    """What the dialog lists: all of it, or what has `find` in its label or kind."""
+    one, all_joins, all_joined = _joins(request, infrastructure, start)
+    wanted = find.strip().lower()
+    joins, joined = (
+        [join for join in some if wanted in f"{join.kind} {join.label}".lower()] for some in (all_joins, all_joined)
+    )
     possible = [join for join in joins if not join.why]
     made = {join.topic for join in joined}
     # First those of which something stands in the way, then those that are never joined to such a card.
     impossible = [join for join in joins if join.why and join.topic not in made]
     impossible.sort(key=lambda join: not join.url)
-    context = {
+    return {
         "infrastructure": infrastructure,
         "one": one,
+        "find": find,
+        "can_find": len(all_joins) > MANY,
+        "said": f"{len(joins)} of {counted(len(all_joins), 'card')}" if wanted else "",
         "possible": possible[:SHOWN],
         "impossible": impossible[: max(0, SHOWN - len(possible))],
         "joined": joined,
-        "reason": reason,
         "left_out": max(0, len(joins) - SHOWN),
     }
-    return render_fragment(
-        request,
-        "editor/connect.html",
-        context,
-        status=409 if reason else 200,
-        target="#dialog" if reason else "",
-        swap="innerHTML" if reason else "",
-    )
 
 
 def _joins(request: Request, infrastructure: Infrastructure, start: str) -> tuple[AnyProduct, list[Join], list[Join]]:

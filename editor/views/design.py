@@ -57,9 +57,12 @@ def _add(request: HttpRequest, pk: int, make: Callable[..., AnyProduct], **desig
 
 @require_POST
 def copy(request: HttpRequest, pk: int) -> HttpResponse:
+    """Beside what is copied, or near the place (x, y)."""
     infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
     try:
-        new = edits.copy_all(named(request, infrastructure), by=_user(request), key=_key(request))
+        place = _place(request)
+        at = (round(place["x"]), round(place["y"])) if place else None
+        new = edits.copy_all(named(request, infrastructure), by=_user(request), key=_key(request), at=at)
     except Refused as refused:
         return refuse(request, str(refused), back=infrastructure.get_absolute_url())
     if wants_text(request):

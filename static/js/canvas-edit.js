@@ -5,6 +5,7 @@ import { whyFixed } from "./canvas-drag.js";
 import { connectTo } from "./canvas-ports.js";
 import { addresses, post } from "./canvas-post.js";
 import { choose, linkOf, meant, nameOf, nodeOf, topicOf } from "./canvas-select.js";
+import { spotFor } from "./canvas-spot.js";
 import { follow, isDrawn, reveal, stage, view, world } from "./canvas-view.js";
 import { say } from "./say.js";
 import { singleKey, typing } from "./shortcuts.js";
@@ -87,7 +88,10 @@ function copy(nodes) {
   say(`${listed(nodes)} copied. Ctrl V adds a copy.`);
 }
 
-const paste = (topics) => send(addresses.copy, { of: topics.join(",") }, "Nothing was copied.");
+function paste(topics, how) {
+  const spot = spotFor(topics.map(nodeOf).filter(Boolean), how);
+  send(addresses.copy, { of: topics.join(","), ...spot }, "Nothing was copied.");
+}
 
 function add(kind) {
   const [node, ...others] = meant();
@@ -162,7 +166,7 @@ export const acts = {
   resize,
   rename,
   connect: ([node]) => node && connectTo(node),
-  duplicate: (nodes) => paste(nodes.map(topicOf)),
+  duplicate: (nodes) => paste(nodes.map(topicOf), { byPointer: false }),
   discard,
   remove,
 };
@@ -178,7 +182,7 @@ const onCanvas = (act) => () => meansCanvas(document.activeElement) && act();
 
 const withControl = {
   c: () => getSelection().isCollapsed && meant().length && (copy(meant()), true),
-  v: () => clip.length && (paste(clip), true),
+  v: () => clip.length && (paste(clip, { byPointer: true }), true),
   z: () => (send(addresses.undo, {}, "Nothing was undone."), true),
   Z: () => (send(addresses.redo, {}, "Nothing was done again."), true),
   y: () => (send(addresses.redo, {}, "Nothing was done again."), true),

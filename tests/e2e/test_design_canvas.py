@@ -8,7 +8,7 @@ from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from tests.e2e.conftest import People
 from tests.e2e.hands import Hands
-from tests.e2e.steps import card, dialog, is_live, without_page_load
+from tests.e2e.steps import card, dialog, is_live, waits_for_deploy, without_page_load
 
 SOON_MS = 3000
 """A change of company is told once a second, and then fetched."""
@@ -225,18 +225,74 @@ def test_cards_are_added_copied_deleted_and_brought_back_with_keys(people: Peopl
         expect(page.get_by_role("complementary").get_by_role("heading", name=re.compile("^Review"))).to_be_visible()
 
 
-def test_delete_asks_about_what_is_real(people: People, hands: Hands) -> None:
+def test_servers_are_deleted_with_a_key_and_a_choice_for_their_drives_and_kept_after_all(
+    people: People, hands: Hands
+) -> None:
     world = hands.make()
     page = people.open("ana", world.canvas)
     is_live(page)
+    web, data = item(page, "InstanceArray web"), item(page, "DriveArray web-data")
 
+    with without_page_load(page):
+        card(page, "InstanceArray web").focus()
+        page.keyboard.press("Delete")
+        expect(dialog(page).get_by_role("heading", name="Delete InstanceArray web?")).to_be_visible()
+        delete = dialog(page).get_by_role("button", name="Delete web from the draft")
+        dialog(page).get_by_role("radio", name=re.compile("^Keep")).check()
+        delete.click()
+        expect(web).to_contain_text("Deleted on deploy")
+        expect(data).to_contain_text("Detached")
+
+        page.keyboard.press("Control+z")
+        expect(data).to_contain_text("attached to web")
+        card(page, "InstanceArray web").focus()
+        page.keyboard.press("Delete")
+        dialog(page).get_by_role("radio", name=re.compile("^Delete")).check()
+        delete.click()
+        expect(data).to_contain_text("Deleted on deploy")
+
+        card(page, "InstanceArray web").click(modifiers=["Shift"])
+        page.get_by_role("button", name="More actions").click()
+        page.get_by_role("menuitem", name="Discard this change…").click()
+        dialog(page).get_by_role("button", name="Keep web").click()
+        expect(web).not_to_contain_text("Deleted on deploy")
+        expect(data).to_contain_text("attached to web")
+        waits_for_deploy(page, 0)
+
+
+def test_what_is_pasted_stands_at_the_pointer(people: People, hands: Hands) -> None:
+    world = hands.make()
+    page = people.open("ana", world.canvas)
+    is_live(page)
     card(page, "DriveArray web-data").focus()
-    page.keyboard.press("Delete")
-    expect(dialog(page).get_by_role("heading", name="Delete DriveArray web-data?")).to_be_visible()
-    page.keyboard.press("Escape")
+    page.keyboard.press("Control+c")
 
-    expect(dialog(page)).to_be_hidden()
-    expect(card(page, "DriveArray web-data")).to_be_focused()
+    page.mouse.move(1100, 300)
+    page.keyboard.press("Control+v")
+    at = middle(box(page, "DriveArray web-data-copy"))
+
+    assert abs(at[0] - 1100) < 40
+    assert abs(at[1] - 300) < 40
+
+
+def test_among_many_cards_one_types_what_to_connect_to(people: People, hands: Hands) -> None:
+    world = hands.make(attached=False)
+    for number in range(20):
+        hands.add_drives(world, by="tomas", label=f"spare-{number}")
+    page = people.open("ana", world.canvas)
+    is_live(page)
+
+    with without_page_load(page):
+        card(page, "DriveArray web-data").focus()
+        page.keyboard.press("c")
+        expect(dialog(page).get_by_role("searchbox", name="Filter by name")).to_be_focused()
+        page.keyboard.type("web")
+        expect(dialog(page).get_by_role("status")).to_have_text("1 of 24 cards")
+        page.keyboard.press("Enter")  # presses none of the buttons
+        expect(dialog(page).get_by_role("button")).to_have_text([re.compile("web"), "Cancel"])
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(item(page, "DriveArray web-data")).to_contain_text("attached to web")
 
 
 def test_a_card_is_renamed_where_it_stands(people: People, hands: Hands) -> None:

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from editor.models import Deploy, DeployState, DriveArray, Event, Infrastructure, InstanceArray, Network, User
 from tests import factories
-from tests.reading import read
+from tests.reading import Page, read
 
 PARTIAL = {"HX-Request": "true", "HX-Request-Type": "partial"}
 CANVAS = {"Accept": "text/plain"}
@@ -74,6 +74,25 @@ def targets(client: Client, world: World, topic: str) -> dict[str, dict[str, str
 
 def reasons(client: Client, world: World, topic: str) -> dict[str, str]:
     return {to: said["why"] for to, said in targets(client, world, topic).items()}
+
+
+def listed(client: Client, world: World, **query: str) -> Page:
+    address = reverse("infrastructure_connect", args=[world.infrastructure.pk])
+    return read(client.get(address, {"from": world.spare.topic, **query}, headers=PARTIAL))
+
+
+def test_among_many_one_looks_for_a_name(browser: Client, world: World) -> None:
+    few = listed(browser, world)
+    for number in range(20):
+        factories.make_instance_array(world.infrastructure, f"shop-{number}")
+
+    many, found, none = (listed(browser, world, **query) for query in ({}, {"find": "SHOP-1 "}, {"find": "nowhere"}))
+
+    assert "Filter by name" not in [one.attributes.get("aria-label") for one in few.controls]
+    assert "Filter by name" in [one.attributes.get("aria-label") for one in many.controls]
+    assert found.names() == [f"InstanceArray shop-{number}" for number in (1, *range(10, 20))]
+    assert "11 of 26 cards" in found.words
+    assert "Nothing that spare could be connected to is called like that." in none.words
 
 
 # ── Targets ──────────────────────────────────────────────────────────────────

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from editor import edits
+from editor.canvas import CARD_W
 from editor.models import Deploy, DriveArray, Infrastructure, InstanceArray, Network, Power, User
 from tests import factories
 from tests.editor.designing import configure, configure_drives, now_is
@@ -529,6 +530,19 @@ def test_copies_stand_beside_their_originals(world: World) -> None:
     new = DriveArray.objects.latest("pk")
     assert response["X-Topics"] == new.topic
     assert (new.size_mb, new.change) == (world.spare.size_mb, "add")
+
+
+def test_copies_stand_where_they_are_pasted_or_in_the_next_free_place(world: World) -> None:
+    InstanceArray.objects.filter(pk=world.web.pk).update(x=0, y=0)
+    DriveArray.objects.filter(pk=world.data.pk).update(x=24, y=240)
+    both = f"{world.web.topic},{world.data.topic}"
+
+    world.post("infrastructure_copy", world.infrastructure, headers=CANVAS, of=both, x="1205", y="2404")
+    world.post("infrastructure_copy", world.infrastructure, headers=CANVAS, of=both, x="1205", y="2404")
+
+    places = [list(model.objects.order_by("-pk").values_list("x", "y")[:2]) for model in (InstanceArray, DriveArray)]
+    assert [pasted for _, pasted in places] == [(1200, 2400), (1224, 2640)]
+    assert all(y == beside_y and CARD_W < beside_x - x < 2 * CARD_W for (beside_x, beside_y), (x, y) in places)
 
 
 # ── On the canvas ────────────────────────────────────────────────────────────
