@@ -47,8 +47,11 @@ class Estimate:
 
     @property
     def title(self) -> str:
-        """ "About 6 min", "At least 40 s"."""
-        return f"{'At least' if self.unmeasured else 'About'} {_rough(self.seconds)}"
+        """ "About 6 min", "At least 40 s", "A few seconds"."""
+        rough = _rough(self.seconds)
+        if self.unmeasured:
+            return f"At least {rough}"
+        return f"About {rough}" if rough[0].isdigit() else rough.capitalize()
 
     @property
     def text(self) -> str:

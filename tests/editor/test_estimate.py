@@ -180,7 +180,14 @@ def test_second_deploy_of_a_kind_is_estimated_as_the_first_one_went(clock: Clock
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(3, "a few seconds"), (41, "50 s"), (57, "1 min"), (355, "6 min"), (3580, "1 h"), (7810, "2 h 10 min")],
+    [
+        (3, "A few seconds"),
+        (41, "About 50 s"),
+        (57, "About 1 min"),
+        (355, "About 6 min"),
+        (3580, "About 1 h"),
+        (7810, "About 2 h 10 min"),
+    ],
 )
 def test_estimates_are_rough(seconds: float, said: str) -> None:
-    assert Estimate(seconds).title == f"About {said}"
+    assert Estimate(seconds).title == said
