@@ -89,7 +89,8 @@ def _discard(request: HttpRequest, product: AnyProduct) -> HttpResponse:
             # What was never deployed is not there any more, and neither is its panel.
             gone = not product.is_deployed and request.GET.get("from") != "review"
             return done(request, infrastructure.get_absolute_url() if gone else _back(request, product), go=gone)
-    tags = tags_of(product)
+    along = decisions(products(infrastructure)).get(product, [])
+    tags = [tag for each in (product, *along) for tag in tags_of(each)]
     context = {
         "title_words": f"Keep {product}?" if product.leaves else f"Discard changes to {product}?",
         "changes": [(product, WORDS[type(product)], tags)] if tags else [],

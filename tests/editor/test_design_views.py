@@ -456,6 +456,16 @@ def test_all_changes_are_discarded(world: World) -> None:
     assert [now_is(world.web).change, now_is(world.spare).change] == ["", ""]
 
 
+def test_discarding_fewer_servers_says_that_their_drives_stay_as_well(world: World) -> None:
+    configure(world.web, by=world.owner, count=2, drives="delete")
+
+    page = world.get("instance_array_discard", world.web)
+    world.post("instance_array_discard", world.web)
+
+    assert "web InstanceArray −1 server −1 drive" in page.words
+    assert [now_is(row).change for row in (world.web, world.data)] == ["", ""]
+
+
 def test_with_nothing_to_discard_there_is_no_button(world: World) -> None:
     page = world.get("infrastructure_discard", world.infrastructure)
 
