@@ -39,7 +39,7 @@ def frame(node: Node) -> SafeString:
 
 @register.simple_tag
 def opener(node: Node) -> SafeString:
-    """The attributes of the link that opens a card's panel.
+    """The attributes of the link that opens a card's panel; it lies over the whole card, its bays lie over it.
 
     Its name is an attribute: hidden words are clipped boxes, which make drawing a thousand cards slow.
     """

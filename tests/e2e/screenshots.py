@@ -13,8 +13,9 @@ from typing import Literal
 
 from playwright.sync_api import Error, expect, sync_playwright
 
-from tests.e2e.conftest import FLAGS, HEIGHTS, PATIENCE_MS, People
+from tests.e2e.conftest import FLAGS
 from tests.e2e.hands import Hands
+from tests.e2e.people import HEIGHTS, PATIENCE_MS, People, Profiles
 from tests.e2e.product import Product
 from tests.e2e.screens import SCREENS, STILL, in_work_ends, scene_of
 
@@ -29,13 +30,14 @@ def main(folder: Path, part: str = "") -> None:
         product.start()
         hands = Hands(product)
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        profiles = Profiles(browser)
         try:
             for width in HEIGHTS:
                 scene = scene_of(product, hands)
                 for screen in SCREENS:
                     if part not in screen.name:
                         continue
-                    people = People(browser, product, hands)
+                    people = People(profiles, product, hands)
                     page = people.open(screen.who, width=width, has_touch=width < 640)
                     try:
                         screen.show(page, scene)
@@ -47,8 +49,7 @@ def main(folder: Path, part: str = "") -> None:
                         page.screenshot(path=folder / f"{screen.name}-{width}-{theme}.png")
                     if screen.name == "in-work":
                         in_work_ends(page, scene)
-                    for context in people.contexts:
-                        context.close()
+                    people.leave()
         finally:
             browser.close()
             hands.close()

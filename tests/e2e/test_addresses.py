@@ -7,8 +7,8 @@ import re
 import pytest
 from playwright.sync_api import Page, WebSocket, expect
 
-from tests.e2e.conftest import People
 from tests.e2e.hands import Hands, World
+from tests.e2e.people import People
 from tests.e2e.steps import (
     card,
     create_button,

@@ -7,8 +7,8 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import People
 from tests.e2e.hands import Hands, World
+from tests.e2e.people import People
 from tests.e2e.product import Product
 from tests.e2e.steps import create_button, dialog, history, is_live, note_field, numbers, panel, revert_button
 

@@ -6,8 +6,8 @@ import re
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.e2e.conftest import People
 from tests.e2e.hands import Hands, World
+from tests.e2e.people import People
 from tests.e2e.product import Product
 from tests.e2e.steps import (
     changes,

@@ -6,8 +6,8 @@ import re
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.e2e.conftest import People
 from tests.e2e.hands import Hands, World
+from tests.e2e.people import People
 from tests.e2e.steps import (
     card,
     changes,
@@ -43,6 +43,7 @@ def save(page: Page, **fields: str) -> None:
         field(page, name.replace("_", " ")).fill(value)
     with page.expect_response(lambda answer: answer.request.method == "POST" and answer.url.endswith("/configure/")):
         panel(page).get_by_role("button", name="Save to draft").click()
+    expect(panel(page).locator(".htmx-request")).to_have_count(0)  # what else the panel asks is about what was saved
 
 
 def add(page: Page, what: str) -> None:

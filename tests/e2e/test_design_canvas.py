@@ -6,8 +6,8 @@ import re
 
 from playwright.sync_api import FloatRect, Locator, Page, expect
 
-from tests.e2e.conftest import People
 from tests.e2e.hands import Hands
+from tests.e2e.people import People
 from tests.e2e.steps import card, dialog, is_live, waits_for_deploy, without_page_load
 
 SOON_MS = 3000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.e2e.conftest import People
+from tests.e2e.people import People
 
 
 def test_no_complaint_of_a_page_goes_unheard(people: People) -> None:

@@ -6,8 +6,8 @@ import re
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.e2e.conftest import People
 from tests.e2e.hands import Hands
+from tests.e2e.people import People
 from tests.e2e.product import Product
 from tests.e2e.steps import (
     card,
@@ -129,7 +129,7 @@ def test_moved_card_moves_for_everyone(people: People, hands: Hands) -> None:
 def test_footer_tells_the_truth_and_the_page_catches_up(people: People, hands: Hands, product: Product) -> None:
     world = hands.make(count=1, snapshots=2)
     people.expect_absence()
-    page = people.open("ana")
+    page = people.open("ana", once=True)
     page.clock.install()
     page.goto(world.drive(1))
     is_live(page)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from tests.e2e.conftest import People
 from tests.e2e.hands import Hands
+from tests.e2e.people import People
 from tests.e2e.steps import create_button, dialog, history_says, note_field, panel, revert_button
 
 

@@ -7,8 +7,8 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, Route, WebSocketRoute, expect
 
-from tests.e2e.conftest import People
 from tests.e2e.hands import Hands
+from tests.e2e.people import People
 from tests.e2e.product import PASSWORD, Product
 from tests.e2e.steps import (
     create_button,

@@ -6,8 +6,8 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.e2e.conftest import People
 from tests.e2e.hands import Hands
+from tests.e2e.people import People
 from tests.e2e.product import PASSWORD, Product
 from tests.e2e.steps import (
     card,
