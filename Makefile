@@ -22,7 +22,7 @@ run: .venv/.installed-run
 	@DATA_DIR="$(DATA_DIR)" $(BIN)/python manage.py serve
 
 test: .venv/.installed-dev
-	@.ci/system-packages qemu-img=qemu-utils chromium=chromium initdb=postgresql
+	@.ci/system-packages qemu-img=qemu-utils chromium-headless-shell=chromium-headless-shell initdb=postgresql
 	@.ci/test $(TESTS)
 
 check: .venv/.installed-dev

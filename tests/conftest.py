@@ -51,12 +51,19 @@ settings.WHITENOISE_AUTOREFRESH = True
 django.setup()
 
 
+ON_ONE_DATABASE = ("admin", "backup", "commands", "demo", "page", "random", "settings", "undo", "urls", "views")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Actions, worker and live updates run on PostgreSQL as well. Pages do not: they only read what those wrote."""
+    """Actions, worker and live updates run on PostgreSQL as well.
+
+    Pages do not: they only read what those wrote. Nor do modules that ask the same actions once more, or that mark the
+    few tests of theirs that a database could fail.
+    """
     for item in items:
-        is_of_pages = any(word in item.path.stem for word in ("admin", "page", "settings", "views"))
-        if item.get_closest_marker("django_db") and not is_of_pages:
+        on_one = any(word in item.path.stem for word in ON_ONE_DATABASE)
+        if item.get_closest_marker("django_db") and not on_one:
             item.add_marker("postgres")
 
 

@@ -29,7 +29,7 @@ def main(folder: Path, part: str = "") -> None:
         product = Product(Path(data))
         product.start()
         hands = Hands(product)
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium-headless-shell"), args=FLAGS)
         profiles = Profiles(browser)
         try:
             for width in HEIGHTS:

@@ -79,7 +79,7 @@ def test_drive_is_reverted_and_its_bytes_are_those_of_the_snapshot(
         note_field(page).fill("golden")
         create_snapshot(page)
         history_says(page, "#1golden")
-        product.manage("drive", "write", path, "--text", "spoiled!!")
+        hands.write(drive, "spoiled!!")
         assert hands.text(drive) == "spoiled!!"
         create_snapshot(page)
         history_says(page, "#2", "#1golden")

@@ -22,7 +22,9 @@ class KilledError(Exception):
     """Where the process ended."""
 
 
-@pytest.mark.parametrize("killed_at", ["_write", "run_until_quiet", "_date_back", "_draw_changes"])
+@pytest.mark.parametrize(
+    "killed_at", ["_write", "run_until_quiet", "_date_back", pytest.param("_draw_changes", marks=pytest.mark.postgres)]
+)
 def test_demo_that_was_killed_while_it_loads_is_completed(killed_at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "WEB_3", demo.WEB_3[:2])
     monkeypatch.setattr(demo, "ROUTINE", demo.ROUTINE[:2])
