@@ -67,7 +67,8 @@ def dialog(page: Page) -> Locator:
 
 
 def instance_row(page: Page, label: str) -> Locator:
-    return panel(page).get_by_role("row").filter(has=page.get_by_role("rowheader", name=label, exact=True))
+    name = re.compile(rf"^{re.escape(label)}( − goes with the next deploy)?$")
+    return panel(page).get_by_role("row").filter(has=page.get_by_role("rowheader", name=name))
 
 
 def power_is(page: Page, label: str, word: str, *, timeout: float | None = None) -> None:
