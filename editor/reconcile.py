@@ -152,9 +152,12 @@ class Worker:
             ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="merge") as self._background,
         ):
             try:
-                while not self._stopping.is_set() and lock.is_held():
+                while lock.is_held():
                     rung = self._wake.is_set()
                     self._wake.clear()
+                    # After that, or the call of one who stops it would be missed.
+                    if self._stopping.is_set():
+                        break
                     try:
                         self._look(timezone.now(), rung=rung)
                     except Exception:
