@@ -6,6 +6,7 @@ TEST_DATABASE=postgresql runs them on a PostgreSQL that is started for this run,
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -39,6 +40,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 
 import django  # noqa: E402 - only now
 from django.conf import settings  # noqa: E402
+
+# A tenth of the time of all tests went into looking for cycles that nobody misses the memory of.
+gc.set_threshold(200_000)
 
 # A machine that is busy with something else makes no test wrong.
 hypothesis.settings.register_profile("patient", deadline=None)
