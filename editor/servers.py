@@ -153,7 +153,7 @@ def attend(pk: int) -> timedelta | None:
         _settle_not_sent(server, "It waited for a minute and no BMC is known to have taken it. Ask again.")
     elif step == Step.SEND:
         try:
-            driver_of(server).send(server.address, power.PowerCommand(server.power_command))
+            driver_of(server).send(bmc_of(server), power.PowerCommand(server.power_command))
         except power.PowerError as error:
             _settle_not_sent(server, str(error), error.detail)
         else:
@@ -173,7 +173,7 @@ def _read(server: Server) -> Power:
     """As `read`, of a server whose row was just read."""
     why = ""
     try:
-        reading = Power(driver_of(server).read(server.address))
+        reading = Power(driver_of(server).read(bmc_of(server)))
     except power.PowerError as error:
         reading, why = Power.UNKNOWN, str(error)
     if not server.power_command and (reading, why) == (server.power, server.power_error):
@@ -187,6 +187,11 @@ def _read(server: Server) -> Power:
 def driver_of(server: Server) -> power.PowerDriver:
     """Answers the driver that reaches a server's BMC."""
     return power.driver_for(server.driver, folder=settings.DATA_DIR, clock=timezone.now)
+
+
+def bmc_of(server: Server) -> power.Bmc:
+    """Answers where a server's BMC is, and with what it is asked."""
+    return power.Bmc(address=server.address)
 
 
 class Sightings:

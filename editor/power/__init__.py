@@ -6,10 +6,21 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from .base import CALL_SECONDS, PowerCommand, PowerDriver, PowerError, PowerState
+from .base import CALL_SECONDS, Bmc, Description, PowerCommand, PowerDriver, PowerError, PowerState, Trust
 from .simulated import SimulatedPower
 
-__all__ = ["CALL_SECONDS", "NAMES", "PowerCommand", "PowerDriver", "PowerError", "PowerState", "driver_for"]
+__all__ = [
+    "CALL_SECONDS",
+    "NAMES",
+    "Bmc",
+    "Description",
+    "PowerCommand",
+    "PowerDriver",
+    "PowerError",
+    "PowerState",
+    "Trust",
+    "driver_for",
+]
 
 _DRIVERS: dict[str, Callable[[Path, Callable[[], datetime]], PowerDriver]] = {"simulated": SimulatedPower}
 NAMES = tuple(sorted(_DRIVERS))

@@ -21,7 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from .base import PowerCommand, PowerDriver, PowerError, PowerState
+from .base import Bmc, Description, PowerCommand, PowerDriver, PowerError, PowerState
 
 _OPTIONS = {"soft": {"ignored", "obeyed"}, "bmc": {"silent", "answers"}, "start": {"on", "off"}}
 
@@ -145,13 +145,13 @@ class SimulatedPower(PowerDriver):
         self._clock = clock
         self._delays = delays or Delays()
 
-    def read(self, address: str) -> PowerState:
-        parsed = self._reached(address)
+    def read(self, bmc: Bmc) -> PowerState:
+        parsed = self._reached(bmc)
         machine = self._load(parsed).at(self._clock())
         return _MEANWHILE.get(machine.change, machine.state)
 
-    def send(self, address: str, command: PowerCommand) -> None:
-        parsed = self._reached(address)
+    def send(self, bmc: Bmc, command: PowerCommand) -> None:
+        parsed = self._reached(bmc)
         if command == PowerCommand.SOFT_SHUTDOWN and parsed.ignores_soft:
             return
         with self._locked():
@@ -161,8 +161,19 @@ class SimulatedPower(PowerDriver):
             if after != machine:
                 self._save(parsed, after)
 
-    def _reached(self, address: str) -> _Address:
-        parsed = _parsed(address)
+    def describe(self, bmc: Bmc) -> Description:
+        return Description(
+            manufacturer="Infrastructure Editor",
+            model="Simulated server",
+            serial=self._reached(bmc).name,
+            firmware="1.0",
+            boot_order=("Network", "Disk"),
+            power=self.read(bmc),
+            commands=frozenset(PowerCommand),
+        )
+
+    def _reached(self, bmc: Bmc) -> _Address:
+        parsed = _parsed(bmc.address)
         if parsed.silent:
             raise PowerError("The BMC of this server does not answer.", f"{parsed.name}: no route to host")
         return parsed

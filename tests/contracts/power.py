@@ -10,23 +10,23 @@ from collections.abc import Callable
 
 import pytest
 
-from editor.power import PowerCommand, PowerDriver, PowerError, PowerState
+from editor.power import Bmc, PowerCommand, PowerDriver, PowerError, PowerState
 
 
 class Bench(abc.ABC):
     """Servers to try a driver on."""
 
     driver: PowerDriver
-    on: str
-    """Address of a server that is on."""
-    off: str
-    """Address of a server that is off."""
-    stubborn: str
-    """Address of a server that is on and ignores soft shutdowns."""
-    silent: str
-    """Address of a BMC that does not answer."""
-    malformed: str
-    """An address that no BMC can have."""
+    on: Bmc
+    """Of a server that is on."""
+    off: Bmc
+    """Of a server that is off."""
+    stubborn: Bmc
+    """Of a server that is on and ignores soft shutdowns."""
+    silent: Bmc
+    """One that does not answer."""
+    malformed: Bmc
+    """With an address that no BMC can have."""
 
     @abc.abstractmethod
     def wait_until(self, happened: Callable[[], bool]) -> bool:
@@ -36,20 +36,20 @@ class Bench(abc.ABC):
     def restarted(self) -> PowerDriver:
         """Answers the driver as the next process finds it."""
 
-    def reaches(self, address: str, state: PowerState) -> bool:
-        return self.wait_until(lambda: self.driver.read(address) == state)
+    def reaches(self, bmc: Bmc, state: PowerState) -> bool:
+        return self.wait_until(lambda: self.driver.read(bmc) == state)
 
-    def told(self, address: str, command: PowerCommand, state: PowerState) -> bool:
+    def told(self, bmc: Bmc, command: PowerCommand, state: PowerState) -> bool:
         """Sends the command and answers whether the state came."""
-        self.driver.send(address, command)
-        return self.reaches(address, state)
+        self.driver.send(bmc, command)
+        return self.reaches(bmc, state)
 
 
 class PowerContract:
     """Promises of PowerDriver."""
 
     def test_reading_changes_nothing(self, bench: Bench) -> None:
-        readings = [bench.driver.read(address) for address in (bench.on, bench.off) for _ in range(3)]
+        readings = [bench.driver.read(bmc) for bmc in (bench.on, bench.off) for _ in range(3)]
 
         assert readings == [PowerState.ON] * 3 + [PowerState.OFF] * 3
 
@@ -135,19 +135,31 @@ class PowerContract:
 
         assert [bench.driver.read(bench.on), bench.driver.read(bench.off)] == [PowerState.OFF, PowerState.ON]
 
+    def test_description_says_the_same_power_as_a_reading(self, bench: Bench) -> None:
+        descriptions = [bench.driver.describe(bmc) for bmc in (bench.on, bench.off)]
+
+        assert [one.power for one in descriptions] == [PowerState.ON, PowerState.OFF]
+        assert all(one.manufacturer for one in descriptions)
+        assert [one.commands for one in descriptions] == [set(PowerCommand)] * 2
+
     def test_silent_bmc_is_an_error_that_may_pass(self, bench: Bench) -> None:
         with pytest.raises(PowerError) as reading:
             bench.driver.read(bench.silent)
         with pytest.raises(PowerError) as telling:
             bench.driver.send(bench.silent, PowerCommand.HARD_POWER_OFF)
+        with pytest.raises(PowerError) as describing:
+            bench.driver.describe(bench.silent)
 
-        assert [reading.value.permanent, telling.value.permanent] == [False, False]
-        assert all(str(error.value).endswith(".") for error in (reading, telling))
+        errors = [reading.value, telling.value, describing.value]
+        assert [error.permanent for error in errors] == [False] * 3
+        assert all(str(error).endswith(".") for error in errors)
 
     def test_malformed_address_is_a_permanent_error(self, bench: Bench) -> None:
         with pytest.raises(PowerError) as reading:
             bench.driver.read(bench.malformed)
         with pytest.raises(PowerError) as telling:
             bench.driver.send(bench.malformed, PowerCommand.POWER_ON)
+        with pytest.raises(PowerError) as describing:
+            bench.driver.describe(bench.malformed)
 
-        assert [reading.value.permanent, telling.value.permanent] == [True, True]
+        assert [error.value.permanent for error in (reading, telling, describing)] == [True] * 3

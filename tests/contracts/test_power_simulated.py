@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from editor import models
-from editor.power import PowerCommand, PowerDriver, PowerError, PowerState, driver_for
+from editor.power import Bmc, Description, PowerCommand, PowerDriver, PowerError, PowerState, driver_for
 from editor.power.simulated import Delays, SimulatedPower
 from tests.clock import Clock
 
@@ -20,11 +20,11 @@ NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 class SimulatedBench(Bench):
-    on = "simulated://web-1"
-    off = "simulated://web-2?start=off"
-    stubborn = "simulated://analytics-3?soft=ignored"
-    silent = "simulated://analytics-4?bmc=silent"
-    malformed = "simulated://"
+    on = Bmc("simulated://web-1")
+    off = Bmc("simulated://web-2?start=off")
+    stubborn = Bmc("simulated://analytics-3?soft=ignored")
+    silent = Bmc("simulated://analytics-4?bmc=silent")
+    malformed = Bmc("simulated://")
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -57,9 +57,9 @@ class _AnswersAtOnce(SimulatedPower):
     def __init__(self, folder: Path, clock: Callable[[], datetime]) -> None:
         super().__init__(folder, clock, Delays(soft_shutdown=0, power_on=0, hard_power_off=0, reset=0))
 
-    def read(self, address: str) -> PowerState:
+    def read(self, bmc: Bmc) -> PowerState:
         try:
-            return super().read(address)
+            return super().read(bmc)
         except PowerError:
             return PowerState.OFF
 
@@ -162,19 +162,20 @@ def test_moods_belong_to_the_address_not_to_the_machine(bench: SimulatedBench) -
     bench.driver.send(bench.on, PowerCommand.HARD_POWER_OFF)
     bench.clock.advance(1)
 
-    assert bench.driver.read(f"{bench.on}?soft=ignored") == PowerState.OFF
+    assert bench.driver.read(Bmc(f"{bench.on.address}?soft=ignored")) == PowerState.OFF
 
 
 def test_delays_are_set_by_the_constructor(tmp_path: Path) -> None:
     clock = Clock(NOON)
     driver = SimulatedPower(tmp_path, clock, Delays(soft_shutdown=90))
 
-    driver.send("simulated://slow", PowerCommand.SOFT_SHUTDOWN)
+    slow = Bmc("simulated://slow")
+    driver.send(slow, PowerCommand.SOFT_SHUTDOWN)
     clock.advance(89)
-    just_before = driver.read("simulated://slow")
+    just_before = driver.read(slow)
     clock.advance(1)
 
-    assert [just_before, driver.read("simulated://slow")] == [PowerState.ON, PowerState.OFF]
+    assert [just_before, driver.read(slow)] == [PowerState.ON, PowerState.OFF]
 
 
 @pytest.mark.parametrize(
@@ -192,14 +193,14 @@ def test_delays_are_set_by_the_constructor(tmp_path: Path) -> None:
 )
 def test_address_with_a_mistake_is_named_as_such(bench: SimulatedBench, address: str) -> None:
     with pytest.raises(PowerError, match=r"address of this server is not understood\. Write it like") as refusal:
-        bench.driver.read(address)
+        bench.driver.read(Bmc(address))
 
     assert (refusal.value.permanent, refusal.value.detail) == (True, f"address: {address!r}")
 
 
 @pytest.mark.parametrize("name", ["..", "..%2f..%2fetc", "a\\b", "ü" * 500, "CON", "."])
 def test_no_name_leaves_the_folder(bench: SimulatedBench, name: str) -> None:
-    bench.driver.send(f"simulated://{name}", PowerCommand.HARD_POWER_OFF)
+    bench.driver.send(Bmc(f"simulated://{name}"), PowerCommand.HARD_POWER_OFF)
 
     files = [path for path in bench.folder.rglob("*") if path.is_file() and path.name != ".lock"]
     assert [(path.parent, path.suffix, len(path.stem)) for path in files] == [(bench.folder / "machines", ".json", 32)]
@@ -209,6 +210,22 @@ def test_reading_writes_nothing(bench: SimulatedBench) -> None:
     bench.driver.read(bench.on)
 
     assert list(bench.folder.iterdir()) == []
+
+
+def test_description_names_the_machine(bench: SimulatedBench) -> None:
+    assert bench.driver.describe(bench.off) == Description(
+        manufacturer="Infrastructure Editor",
+        model="Simulated server",
+        serial="web-2",
+        firmware="1.0",
+        boot_order=("Network", "Disk"),
+        power=PowerState.OFF,
+        commands=frozenset(PowerCommand),
+    )
+
+
+def test_password_is_not_in_what_is_printed_of_a_bmc() -> None:
+    assert "secret" not in repr(Bmc("https://rack-1", username="admin", password="secret", certificate="secret"))
 
 
 def test_damaged_file_is_an_error_with_a_way_out(bench: SimulatedBench) -> None:
@@ -227,7 +244,7 @@ def test_folder_that_cannot_be_written_is_an_error_and_changes_nothing(tmp_path:
     driver = SimulatedPower(tmp_path, Clock(NOON))
 
     with pytest.raises(PowerError, match=r"cannot be kept on disk\. Make room"):
-        driver.send("simulated://web-1", PowerCommand.HARD_POWER_OFF)
+        driver.send(Bmc("simulated://web-1"), PowerCommand.HARD_POWER_OFF)
 
 
 def test_commands_from_many_threads_leave_a_whole_file(bench: SimulatedBench) -> None:

@@ -198,7 +198,7 @@ def test_command_whose_effect_nobody_can_see_is_not_called_done(rack: Rack) -> N
 
 
 def test_switch_at_the_machine_is_noticed(rack: Rack) -> None:
-    servers.driver_of(rack.server()).send(rack.server().address, PowerCommand.HARD_POWER_OFF)
+    servers.driver_of(rack.server()).send(servers.bmc_of(rack.server()), PowerCommand.HARD_POWER_OFF)
 
     rack.look(11)
 
