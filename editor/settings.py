@@ -9,6 +9,7 @@
 | FORWARDED_ALLOW_IPS | proxies whose X-Forwarded-* headers are believed, with commas | 127.0.0.1,::1 if https |
 | DATABASE_URL | e.g. postgres://user:password@host/name | SQLite in DATA_DIR |
 | SECRET_KEY | signs sessions; 50 characters or more | generated into DATA_DIR |
+| SECRETS_KEY_FILE | file of the key that BMC passwords are sealed with | secrets.key in DATA_DIR, made when needed |
 | SHUTDOWN_SECONDS | time limit of a soft shutdown, 30 to 86400 | 120 |
 | EVENT_DAYS | how long the activity is kept | 90 |
 | EMBEDDED_WORKER | 1: the web process also does the worker's work; `serve` sets it | 0 |
@@ -247,6 +248,8 @@ DATABASES = {"default": _database(_text("DATABASE_URL"))}
 EMBEDDED_WORKER = _yes("EMBEDDED_WORKER")
 SHUTDOWN_SECONDS = _number("SHUTDOWN_SECONDS", 120, least=30, most=86400)
 EVENT_DAYS = _number("EVENT_DAYS", 90, least=1, most=36500)
+_key_file = _text("SECRETS_KEY_FILE")
+SECRETS_KEY_FILE = Path(_key_file).expanduser().absolute() if _key_file else None
 
 # Each answers the jobs that its package has for the worker.
 RECONCILE_STEPS = [

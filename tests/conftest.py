@@ -24,7 +24,7 @@ def _set_environment() -> None:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name in (
         *("ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "EMBEDDED_WORKER", "EVENT_DAYS", "FORWARDED_ALLOW_IPS"),
-        *("PORT", "PUBLIC_URL", "SECRET_KEY", "SHUTDOWN_SECONDS"),
+        *("PORT", "PUBLIC_URL", "SECRET_KEY", "SECRETS_KEY_FILE", "SHUTDOWN_SECONDS"),
     ):
         os.environ.pop(name, None)
     os.environ["DATA_DIR"] = str(folder / "data")

@@ -10,6 +10,7 @@ from .compute import (
     PowerCommand,
     Server,
     ServerType,
+    Trust,
     shown_power,
 )
 from .deploy import Deploy, DeployItem, DeployState, DeployStep, DesignStep, ItemState
@@ -51,6 +52,7 @@ __all__ = [
     "ServerType",
     "StoragePool",
     "StorageType",
+    "Trust",
     "User",
     "shown_power",
     "valid_label",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from django.db import models
 from django.urls import reverse
@@ -49,6 +49,14 @@ def shown_power(power: str, command: str) -> Power:
     return Power(power)
 
 
+class Trust(models.TextChoices):
+    """What makes the TLS certificate of a BMC good."""
+
+    SYSTEM = "system", "An authority of the operating system signed it"
+    AUTHORITY = "authority", "The authority in the field below signed it"
+    PINNED = "pinned", "It is the one in the field below"
+
+
 class ServerType(models.Model):
     """A kind of machine that instances can ask for."""
 
@@ -63,9 +71,17 @@ class ServerType(models.Model):
         return self.label
 
 
+class ServerQuerySet(models.QuerySet["Server"]):
+    def free(self) -> Self:
+        """Those that a deploy may take: on no instance, promised to none, and not drained."""
+        return self.filter(instance__isnull=True, replaces__isnull=True, drained=False)
+
+
 class Server(models.Model):
     """A physical machine behind a BMC.
 
+    Where the BMC is, who asks it and how it is known are an administrator's (editor.inventory); the password is kept
+    sealed. `described` is what the BMC said of itself when somebody last had the connection checked.
     `power` is what the BMC last said, at `power_seen_at`; `power_command` is what somebody wants of it and has
     not come true yet. "Shutting down" is derived from the two (see `shown_power`).
     """
@@ -73,7 +89,42 @@ class Server(models.Model):
     server_type = models.ForeignKey(ServerType, models.PROTECT, related_name="servers")
     serial = models.CharField(max_length=40, unique=True)
     driver = models.CharField(max_length=20, default="simulated", help_text="The power driver that reaches the BMC.")
-    address = models.CharField("BMC address", max_length=200, help_text="e.g. simulated://rack-1-07")
+    address = models.CharField(
+        "BMC address", max_length=200, help_text="e.g. https://bmc-7.example.org or simulated://rack-1-07"
+    )
+    username = models.CharField("user name", max_length=100, blank=True)
+    password_sealed = models.TextField(blank=True, editable=False)
+    trust = models.CharField("TLS certificate", max_length=9, choices=Trust.choices, default=Trust.SYSTEM)
+    certificate = models.TextField(
+        "certificate or fingerprint",
+        blank=True,
+        help_text="PEM; of a single certificate its SHA-256 fingerprint is enough.",
+    )
+    plain_http = models.BooleanField(
+        "plain HTTP", default=False, help_text="Everybody on the way can read the password and switch the server."
+    )
+    drained = models.BooleanField(default=False, help_text="No instance gets it any more; the one on it stays.")
+    revision = models.PositiveIntegerField(default=0, editable=False, help_text="Counts changes by administrators.")
+    changed_by = models.ForeignKey(User, models.SET_NULL, null=True, editable=False, related_name="+")
+
+    check_asked_at = models.DateTimeField(null=True, editable=False, help_text="Until the worker has checked.")
+    checked_at = models.DateTimeField(null=True, editable=False)
+    check_error = models.CharField(max_length=300, blank=True, editable=False)
+    check_detail = models.TextField(blank=True, editable=False, help_text="For support: what the BMC or library said.")
+    described = models.JSONField(null=True, editable=False)
+
+    replaces = models.OneToOneField(
+        "Instance",
+        models.SET_NULL,
+        null=True,
+        editable=False,
+        related_name="replacement",
+        help_text="The instance that gets it as soon as its own server is surely off.",
+    )
+    replace_asked_by = models.ForeignKey(User, models.SET_NULL, null=True, editable=False, related_name="+")
+    replace_vouched = models.BooleanField(
+        default=False, editable=False, help_text="Somebody made sure that the server that goes has no power."
+    )
 
     power = models.CharField(max_length=13, choices=Power.choices, default=Power.UNKNOWN, editable=False)
     power_seen_at = models.DateTimeField(null=True, editable=False)
@@ -93,9 +144,12 @@ class Server(models.Model):
     )
     hold = models.CharField(max_length=120, blank=True, editable=False, help_text="Why nobody may switch it now.")
 
+    objects = ServerQuerySet.as_manager()
+
     class Meta:
         ordering: ClassVar[list[str]] = ["serial"]
         constraints = (
+            models.CheckConstraint(condition=models.Q(trust__in=Trust.values), name="server_trust_known"),
             models.CheckConstraint(condition=models.Q(power__in=Power.values), name="server_power_known"),
             models.CheckConstraint(
                 condition=models.Q(power_command__in=["", *PowerCommand.values]), name="server_power_command_known"

@@ -24,7 +24,7 @@ ENDED = ""
 # What a developer may have set must not reach the product under test.
 FOREIGN = (
     *("ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "DJANGO_SETTINGS_MODULE", "EMBEDDED_WORKER", "EVENT_DAYS"),
-    *("FORWARDED_ALLOW_IPS", "PUBLIC_URL", "SECRET_KEY", "SHUTDOWN_SECONDS"),
+    *("FORWARDED_ALLOW_IPS", "PUBLIC_URL", "SECRET_KEY", "SECRETS_KEY_FILE", "SHUTDOWN_SECONDS"),
 )
 
 
