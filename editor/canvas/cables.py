@@ -149,7 +149,9 @@ def _rail(
     right, left = (stem[-1][0], stem[-1][0]) if stem else (float(plate.x + PLATE_W), float(plate.x))
     for x, port, card in ends:
         if left < x < right:  # right above or below the plate
-            side = plate.y if port[1] < y else plate.y + PLATE_H
+            side = float(plate.y if port[1] < y else plate.y + PLATE_H)
+            if side == port[1]:  # they touch: the cable lies under the plate
+                side = y
             edges.append(Edge(plate.kind, ((x, side), port), (plate.key, card.key), card.joins(plate.key)))
     for start, side_ends in (
         (right, sorted((end for end in ends if end[0] >= right), key=lambda end: (end[0], end[2].key))),
@@ -283,7 +285,8 @@ def _attach(owner: Card, drives: Card, rail: float | None, forks: _Forks) -> Edg
     is_new = drives.joins(owner.key)
     start: Point = (owner.middle, owner.bottom)
     end: Point = (drives.middle, drives.y)
-    over = rail if rail is not None and owner.bottom < rail < drives.y else None
+    # Too close above the drives, there is no room to turn below it.
+    over = rail if rail is not None and owner.bottom < rail < drives.y - 2 * CORNER_R else None
     if drives.y > owner.bottom + 2 * CORNER_R:
         if is_new and over is not None:
             start = (start[0], over)  # nothing is made yet: only the way from the rail is shown

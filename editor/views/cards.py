@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import NamedTuple, TypeVar
 
 from django.urls import reverse
@@ -81,7 +81,7 @@ class Node:
     def label(self) -> str:
         return self.product.label
 
-    @property
+    @cached_property
     def change(self) -> str:
         """What the next deploy does to it: "add", "edit", "del", or ""."""
         return self.product.change

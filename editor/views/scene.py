@@ -134,7 +134,10 @@ class _Products:
         self.instance_arrays = list(
             infrastructure.instance_arrays.select_related("server_type").prefetch_related("interfaces")
         )
-        self.drive_arrays = list(infrastructure.drive_arrays.select_related("instance_array"))
+        self.drive_arrays = list(infrastructure.drive_arrays.all())
+        owners = {array.pk: array for array in self.instance_arrays}
+        for array in self.drive_arrays:  # as select_related would, without reading each of them once more
+            array.instance_array = owners.get(array.instance_array_id or 0)
 
     @property
     def many(self) -> bool:
