@@ -216,6 +216,8 @@ def why_not_take_down(instance: Instance) -> str | None:
 def why_not_command(instance: Instance) -> str | None:
     """Whether the deploy may give the instance's server a command: not while somebody else's is in progress."""
     server = instance.server
+    if server is not None and server.hold and not server.hold.startswith("Deploy "):
+        return f"{instance.label} is busy: {server.hold} Wait until it is done."
     if server is None or not server.power_command:
         return None
     return f"{instance.label} is busy: {server.get_power_command_display()} is in progress. Wait until it is done."
@@ -230,7 +232,8 @@ def _lack_of_servers(steps: Iterable[Step], rows: Mapping[str, AnyProduct]) -> I
             needed[array.server_type_id] += len(step.numbers)
             labels[array.server_type_id] = array.server_type.label
     free = dict(
-        Server.objects.filter(instance__isnull=True, server_type__in=list(needed))
+        Server.objects.free()
+        .filter(server_type__in=list(needed))
         .values_list("server_type")
         .annotate(Count("pk"))
         .order_by()

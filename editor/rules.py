@@ -74,7 +74,7 @@ def why_not_switch(instance: Instance) -> str | None:
     if server is None:
         return f"{instance.label} has no server yet. Deploy it first."
     if server.hold:
-        return f"{instance.label} is being deployed: {server.hold} Wait until that ends, or have an owner stop it."
+        return _why_held(instance, server.hold, "Wait until that ends, or have an owner stop it.")
     if server.power == Power.UNKNOWN:
         reason = f" {server.power_error}" if server.power_error else ""
         return f"Power state of {instance.label} is unknown.{reason} Try again when its BMC answers."
@@ -146,8 +146,15 @@ def why_not_keep_waiting(instance: Instance) -> str | None:
     if instance.server is None or instance.server.power_command != PowerCommand.SOFT_SHUTDOWN:
         return f"{instance.label} is not shutting down any more."
     if instance.server.hold:
-        return f"{instance.label} is being deployed: {instance.server.hold} It waits as was chosen for that."
+        return _why_held(instance, instance.server.hold, "It waits as was chosen for that.")
     return None
+
+
+def _why_held(instance: Instance, hold: str, then: str) -> str:
+    """Only deploys and administrators hold servers, and only deploys sign."""
+    if hold.startswith("Deploy "):
+        return f"{instance.label} is being deployed: {hold} {then}"
+    return f"{instance.label} waits: {hold} Try again in a moment."
 
 
 def _in_progress(instance: Instance, command: str) -> str:

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from editor import power
+from editor import power, sealed
 from editor.actions import power_topics
 from editor.models import Event, Instance, Power, PowerCommand, Result, Server
 from editor.reconcile import Job
@@ -190,8 +190,19 @@ def driver_of(server: Server) -> power.PowerDriver:
 
 
 def bmc_of(server: Server) -> power.Bmc:
-    """Answers where a server's BMC is, and with what it is asked."""
-    return power.Bmc(address=server.address)
+    """Answers where a server's BMC is, and with what it is asked. Raises PowerError when its password is locked up."""
+    try:
+        password = sealed.Key.read().unseal(server.password_sealed) if server.password_sealed else ""
+    except sealed.SealError as error:
+        raise power.PowerError(str(error), error.detail, permanent=True) from error
+    return power.Bmc(
+        address=server.address,
+        username=server.username,
+        password=password,
+        trust=power.Trust(server.trust),
+        certificate=server.certificate,
+        plain_http=server.plain_http,
+    )
 
 
 class Sightings:

@@ -253,6 +253,8 @@ SECRETS_KEY_FILE = Path(_key_file).expanduser().absolute() if _key_file else Non
 
 # Each answers the jobs that its package has for the worker.
 RECONCILE_STEPS = [
+    "editor.replacement.jobs",
+    "editor.connection.jobs",
     "editor.servers.jobs",
     "editor.deployer.jobs",
     "editor.volumes.jobs",

@@ -28,7 +28,7 @@ def allocate(item: DeployItem) -> timedelta | None:
     """Gives an instance a free server of its type whose BMC answers; one that is off is preferred."""
     array = InstanceArray.objects.get(pk=array_pk(item.step.of))
     silent = 0
-    free = Server.objects.filter(instance__isnull=True, server_type=array.server_type_id)
+    free = Server.objects.free().filter(server_type=array.server_type_id)
     pks = list(free.filter(power_error="").order_by("pk").values_list("pk", flat=True))
     # Items that run side by side begin at different ones. To wait for BMCs that were silent before comes last.
     start = item.pk % len(pks) if pks else 0
@@ -55,7 +55,7 @@ def _take(item: DeployItem, array: InstanceArray, pk: int) -> bool:
         nonlocal taken
         instance, _ = Instance.objects.get_or_create(instance_array=array, number=number_of(item))
         if instance.server_id is None:
-            taken = Server.objects.filter(pk=pk, instance__isnull=True).exists()
+            taken = Server.objects.free().filter(pk=pk).exists()
             if not taken:
                 raise _Taken
             instance.server_id = pk

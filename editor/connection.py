@@ -1,0 +1,84 @@
+"""What the worker does when an administrator has a server's connection checked: the BMC describes itself.
+
+What came of it is stored with the server, for its page in the administration. No infrastructure is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from editor import power, servers
+from editor.models import Power, Server
+from editor.reconcile import Job
+
+SIDE_BY_SIDE = 8
+"""So many are in the worker's hands at a time: a thousand that were imported keep nobody else from it."""
+
+
+def jobs(now: datetime, since: datetime) -> Iterator[Job]:
+    """One job for each server that is to be checked, the oldest wishes first."""
+    del now, since  # whoever asked still wants to know
+    waiting = Server.objects.filter(check_asked_at__isnull=False).order_by("check_asked_at", "pk")
+    for pk in waiting.values_list("pk", flat=True)[:SIDE_BY_SIDE]:
+        yield Job(f"server-{pk}", _check(pk), at_once=True)
+
+
+def _check(pk: int) -> Callable[[Callable[[], bool]], timedelta | None]:
+    def run(should_stop: Callable[[], bool]) -> timedelta | None:
+        del should_stop  # one call to a BMC has its own time limit
+        check(pk)
+        return None
+
+    return run
+
+
+def check(pk: int) -> None:
+    """Has the BMC describe itself and stores what it says, or why it does not."""
+    server = Server.objects.get(pk=pk)
+    found: dict[str, Any] = {"described": None, "check_error": "", "check_detail": ""}
+    reading, bmc = Power.UNKNOWN, None
+    try:
+        bmc = servers.bmc_of(server)
+        said = servers.driver_of(server).describe(bmc)
+    except power.PowerError as error:
+        found["check_error"] = str(error)[:300]
+        found["check_detail"] = _without_password(error.detail, bmc)
+    else:
+        reading = Power(said.power)
+        found["described"] = as_json(said)
+    now = timezone.now()
+    # Changed meanwhile, the server was asked with what is not true any more: then it is checked again.
+    same = Server.objects.filter(pk=pk, revision=server.revision)
+    same.update(check_asked_at=None, checked_at=now, **found)
+    if Server.objects.filter(pk=pk, instance__isnull=False).exists():
+        if reading != Power.UNKNOWN:
+            servers.read(pk)
+        return
+    # Nobody reads a server that is free until a deploy wants it.
+    free = same.filter(instance__isnull=True)
+    if reading == Power.UNKNOWN:
+        free.update(power=reading, power_error=found["check_error"])
+    else:
+        free.update(power=reading, power_error="", power_seen_at=now)
+
+
+def as_json(said: power.Description) -> dict[str, Any]:
+    """Answers a description as it is stored."""
+    return {
+        "manufacturer": said.manufacturer,
+        "model": said.model,
+        "serial": said.serial,
+        "firmware": said.firmware,
+        "boot_order": list(said.boot_order),
+        "power": said.power,
+        "commands": sorted(said.commands),
+    }
+
+
+def _without_password(detail: str, bmc: power.Bmc | None) -> str:
+    """Answers what a library said, in case it said too much."""
+    return detail.replace(bmc.password, "(password)") if bmc and bmc.password else detail
