@@ -18,13 +18,14 @@ from editor.deploys import record, release
 from editor.models import Deploy, DeployItem, DeployState, DeployStep, ItemState, PowerCommand, Result, Server
 from editor.outcome import how_it_went
 from editor.plan import Kind
-from editor.reconcile import Job
+from editor.reconcile import Job, Lane
 
 SIDE_BY_SIDE = 16
 """So many drives of one deploy are in the worker's hands at a time: a snapshot waits for few of them, not for all."""
 
 _OF_SERVERS = (Kind.SHUT_DOWN, Kind.POWER_ON)
 _OF_A_DRIVE = (Kind.GROW, Kind.DESTROY)
+_ASK_BMCS = (*_OF_SERVERS, *_OF_A_DRIVE, Kind.ALLOCATE, Kind.RELEASE)
 
 
 def jobs(now: datetime, since: datetime) -> Iterator[Job]:
@@ -40,7 +41,8 @@ def jobs(now: datetime, since: datetime) -> Iterator[Job]:
         for item in [*others, *_due(at_power, stopping=deploy.stop_asked)]:
             # Who asked to stop does not sit through the pause after a failed attempt to shut down.
             at_once = deploy.stop_asked and item.step.kind == Kind.SHUT_DOWN
-            yield Job(_key(item), _run(item.pk), at_once=at_once)
+            lane = Lane.ASK if item.step.kind in _ASK_BMCS else Lane.WORK
+            yield Job(_key(item), _run(item.pk), at_once=at_once, lane=lane)
         if not others and not at_power:
             yield Job(deploy.topic, _end(deploy.pk))
 

@@ -12,7 +12,7 @@ from django.db.models import Count, Exists, F, OuterRef, Q
 
 from editor.models import DeployItem, DeployStep, Power
 from editor.plan import Kind
-from editor.reconcile import THREADS
+from editor.reconcile import THREADS, Lane
 from editor.review import Review
 from editor.words import listed
 
@@ -103,7 +103,7 @@ def _measured(kinds: Collection[Kind]) -> dict[Kind, float]:
         kind = Kind(name)
         assert began is not None
         assert end is not None
-        rounds = 1 if kind in _OF_SERVERS else ceil(number / THREADS)
+        rounds = 1 if kind in _OF_SERVERS else ceil(number / THREADS[Lane.WORK])
         took.setdefault(kind, []).append(max(0.0, (end - began).total_seconds()) / rounds)
     return {kind: median(seconds) for kind, seconds in took.items()}
 
@@ -117,7 +117,7 @@ def _length(review: Review, measured: Mapping[Kind, float]) -> float:
             behind[other].append(position)
     ready = [(0.0, position) for position, number in before.items() if not number]
     begins = dict.fromkeys(before, 0.0)
-    threads = [0.0] * THREADS
+    threads = [0.0] * THREADS[Lane.WORK]
     last = 0.0
     while ready:
         begin, position = heapq.heappop(ready)

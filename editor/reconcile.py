@@ -2,31 +2,29 @@
 
 Each step in settings.RECONCILE_STEPS answers the jobs that wait, read from the database alone; `one_pass` starts
 those that nobody is at. So a worker killed at any point is succeeded by one that finds the same jobs again.
-Jobs of one drive or server run one after another, jobs of different ones side by side. Exactly one worker runs
-per installation: the operating system (SQLite) or the database (PostgreSQL) frees its lock when it dies.
+Jobs of one drive or server run one after another, jobs of different ones side by side, in the threads of their lane.
+Exactly one worker runs per installation (see editor.lock).
 """
 
 from __future__ import annotations
 
-import abc
-import fcntl
 import logging
-import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import NamedTuple
 
 from django.conf import settings
-from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection, connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from editor import bell
+from editor.lock import Lock, worker_lock
 from editor.models import Event
 
 log = logging.getLogger(__name__)
@@ -39,11 +37,25 @@ LOCK_RETRY_SECONDS = 1.0
 LONGEST_PAUSE = timedelta(minutes=2)
 """A pause that seems to last longer was noted before the clock was set back; it is over."""
 AFTER_FAULT = timedelta(seconds=10)
-THREADS = 8
-BACKGROUND_THREADS = 2
-"""Merges have no time limit, so they have threads of their own: everything else always finds one."""
-# Any fixed number serves, as long as nothing else in the database uses the same.
-WORKER_LOCK = 0x574F524B
+
+
+class Lane(StrEnum):
+    """Threads that jobs share. What is slow in one lane delays nothing in another."""
+
+    WORK = "work"
+    """At storage and the database: never for long."""
+    MERGE = "merge"
+    """In the background, and without a time limit."""
+    ASK = "ask"
+    """At BMCs of which somebody wants something."""
+    LOOK = "look"
+    """At BMCs that are only looked at."""
+    SILENT = "silent"
+    """At BMCs that did not answer the last time."""
+
+
+THREADS: Mapping[Lane, int] = {Lane.WORK: 8, Lane.MERGE: 2, Lane.ASK: 32, Lane.LOOK: 32, Lane.SILENT: 32}
+"""At most; a thread is begun when none is free. One that waits for a BMC costs nothing but its memory."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,11 @@ class Job:
     run: Callable[[Callable[[], bool]], timedelta | None]
     background: bool = False
     at_once: bool = False
+    lane: Lane = Lane.WORK
+
+    @property
+    def threads(self) -> Lane:
+        return Lane.MERGE if self.background else self.lane
 
 
 Step = Callable[[datetime, datetime], Iterable[Job]]
@@ -84,6 +101,7 @@ class _Pause(NamedTuple):
 class _Running:
     future: Future[_End]
     background: bool
+    at_once: bool
     stop: threading.Event
     wanted: bool = False
     """Whether another job waits for the same key."""
@@ -102,8 +120,7 @@ class Worker:
     _newest: int | None = None
     _look_again_at: datetime | None = None
     _thread: threading.Thread | None = None
-    _pool: ThreadPoolExecutor | None = None
-    _background: ThreadPoolExecutor | None = None
+    _pools: dict[Lane, ThreadPoolExecutor] = field(default_factory=dict)
 
     def start(self) -> None:
         """Begins in a thread; answers at once, whether or not another worker still has the lock."""
@@ -147,10 +164,7 @@ class Worker:
             connections.close_all()
 
     def _loop(self, lock: Lock) -> None:
-        with (
-            ThreadPoolExecutor(THREADS, thread_name_prefix="worker") as self._pool,
-            ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="merge") as self._background,
-        ):
+        with self._threads():
             try:
                 while lock.is_held():
                     rung = self._wake.is_set()
@@ -171,6 +185,21 @@ class Worker:
                 for running in self._running.values():
                     running.stop.set()
         self._running.clear()
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        self._pools = {
+            lane: ThreadPoolExecutor(number, thread_name_prefix=lane.value) for lane, number in THREADS.items()
+        }
+        try:
+            yield
+        finally:
+            # What has not begun is found again by the next worker.
+            for pool in self._pools.values():
+                pool.shutdown(wait=False, cancel_futures=True)
+            for pool in self._pools.values():
+                pool.shutdown()
+            self._pools = {}
 
     def _look(self, now: datetime, *, rung: bool) -> None:
         """Does a pass if there can be something to do: a bell, an ended job, news of others, a pause that is over."""
@@ -199,12 +228,13 @@ class Worker:
                 busy = self._running.get(job.key)
                 if busy:
                     busy.wanted = True
-                    if busy.background and not job.background:
+                    merges = busy.background and not job.background
+                    if merges:
                         busy.stop.set()
-                        # One that has not begun, since other merges have the threads, cannot hear that: it goes.
-                        if busy.future.cancel():
-                            del self._running[job.key]
-                            busy = None
+                    # One that has not begun, since others have the threads, cannot hear that: it goes.
+                    if (merges or (job.at_once and not busy.at_once)) and busy.future.cancel():
+                        del self._running[job.key]
+                        busy = None
                 if busy or job.key in seen:
                     continue
                 # A merge that failed asks for a pause of its own kind: nobody who creates or reverts waits for it.
@@ -226,12 +256,12 @@ class Worker:
     def _begin(self, job: Job) -> None:
         stop = threading.Event()
         future: Future[_End] = Future()
-        running = self._running[job.key] = _Running(future, job.background, stop)
-        if self._pool is None or self._background is None:
+        running = self._running[job.key] = _Running(future, job.background, job.at_once, stop)
+        if not self._pools:
             future.set_result(_carry_out(job, stop))
             self._collect(timezone.now())
             return
-        running.future = (self._background if job.background else self._pool).submit(_carry_out, job, stop)
+        running.future = self._pools[job.threads].submit(_carry_out, job, stop)
 
         def ended(future: Future[_End]) -> None:
             # A pass for each of a thousand servers that were just read would keep everybody else from the processor.
@@ -262,73 +292,8 @@ def _carry_out(job: Job, stop: threading.Event) -> _End:
         return _End(AFTER_FAULT, fault=True)
     finally:
         if threading.current_thread() is not threading.main_thread():
-            close_old_connections()
-
-
-class Lock(abc.ABC):
-    """Held by the one worker of an installation."""
-
-    @abc.abstractmethod
-    def is_held(self) -> bool:
-        """Whether it is still ours; asked before each pass."""
-
-    @abc.abstractmethod
-    def release(self) -> None:
-        """Lets another worker have it."""
-
-
-def worker_lock() -> Lock | None:
-    """Takes the installation's worker lock; answers None when another worker has it."""
-    return _DatabaseLock.take() if connection.vendor == "postgresql" else _FileLock.take()
-
-
-class _FileLock(Lock):
-    """An flock(2) on a file in DATA_DIR: the system frees it with the process, however that ends."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    @classmethod
-    def take(cls) -> _FileLock | None:
-        descriptor = os.open(settings.DATA_DIR / "worker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return cls(descriptor)
-
-    def is_held(self) -> bool:
-        return True
-
-    def release(self) -> None:
-        os.close(self._descriptor)
-
-
-class _DatabaseLock(Lock):
-    """A PostgreSQL session-level advisory lock on a connection of its own."""
-
-    def __init__(self, session: BaseDatabaseWrapper) -> None:
-        self._session = session
-
-    @classmethod
-    def take(cls) -> _DatabaseLock | None:
-        session = connections.create_connection("default")
-        try:
-            with session.cursor() as cursor:
-                cursor.execute("SELECT pg_try_advisory_lock(%s)", [WORKER_LOCK])
-                (mine,) = cursor.fetchone() or (False,)
-        except DatabaseError:
-            log.exception("The database did not answer when the worker asked for its lock.")
-            mine = False
-        if not mine:
-            session.close()
-            return None
-        return cls(session)
-
-    def is_held(self) -> bool:
-        """Whether the session that holds the lock still lives; a lost connection has lost the lock."""
-        return self._session.connection is not None and self._session.is_usable()
-
-    def release(self) -> None:
-        self._session.close()
+            if job.threads in (Lane.WORK, Lane.MERGE):
+                close_old_connections()
+            else:
+                # A hundred threads that wait for BMCs must not hold a hundred connections meanwhile.
+                connections.close_all()

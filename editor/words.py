@@ -55,9 +55,10 @@ def ago(since: timedelta) -> str:
 
 
 def elapsed(since: timedelta) -> str:
-    """Answers minutes and seconds: "0:47"."""
-    seconds = max(0, int(since.total_seconds()))
-    return f"{seconds // 60}:{seconds % 60:02}"
+    """Answers "0:47", "12:03", "1:00:09"."""
+    minutes, seconds = divmod(max(0, int(since.total_seconds())), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def counted(number: int, thing: str) -> str:

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from editor import servers
 from editor.models import Drive, Power, Result
-from editor.reconcile import Job
+from editor.reconcile import Job, Lane
 from editor.storage import StorageError, UnknownDrive
 from editor.volumes import driver_of
 from editor.words import counted
@@ -48,8 +48,9 @@ def next_step(snapshot: Snapshot, now: datetime, since: datetime) -> Step:
 def jobs(now: datetime, since: datetime) -> Iterator[Job]:
     """One job for each snapshot that is being made or reverted to."""
     del now  # each job looks at the clock when it begins
-    for pk, drive in Snapshot.objects.in_work().order_by("pk").values_list("pk", "drive_id"):
-        yield Job(f"drive-{drive}", _finish(pk, since))
+    for pk, drive, state in Snapshot.objects.in_work().order_by("pk").values_list("pk", "drive_id", "state"):
+        # A revert asks a BMC first.
+        yield Job(f"drive-{drive}", _finish(pk, since), lane=Lane.ASK if state == State.REVERTING else Lane.WORK)
 
 
 def _finish(pk: int, since: datetime) -> Callable[[Callable[[], bool]], timedelta | None]:
@@ -151,11 +152,14 @@ def _revert(snapshot: Snapshot, step: Step) -> timedelta | None:
 
 
 def _why_not_off_now(drive: Drive) -> str | None:
-    """Asks the BMC itself: what is stored may be seconds old, and a server may be switched on by hand."""
+    """Asks the BMC itself: what is stored may be seconds old, and a server may be switched on by hand.
+
+    The drive is held meanwhile, so nobody here powers the machine on.
+    """
     instance = drive.instance
     if instance is None or instance.server_id is None:
         return None
-    reading = servers.read(instance.server_id)
+    reading = servers.read_twice(instance.server_id)
     if reading == Power.OFF:
         return None
     if reading == Power.UNKNOWN:

@@ -80,3 +80,9 @@ def pytest_report_header() -> str:
 def _drives_of_their_own(settings: Settings, tmp_path: Path) -> None:
     """Drives and machines of one test are not there in the next; the database file stays where it is."""
     settings.DATA_DIR = tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _moments_are_over_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits between two readings of a machine that stands still."""
+    monkeypatch.setattr("editor.servers.MOMENT_SECONDS", 0)

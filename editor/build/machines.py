@@ -14,6 +14,7 @@ from editor.deploys import is_held_by
 from editor.models import DeployItem, Drive, Instance, InstanceArray, Power, PowerCommand, Server
 from editor.plan import Kind
 from editor.quota import why_not_get_server
+from editor.words import elapsed
 
 WAITS_FOR_OTHERS = timedelta(seconds=1)
 
@@ -102,7 +103,7 @@ def shut_down(item: DeployItem) -> timedelta | None:
     elif deploy.stop_asked and server.power_command == PowerCommand.SOFT_SHUTDOWN:
         _expect_nothing(item)
     elif server.power_overdue:
-        took = servers.clock_time(timezone.now() - (item.started_at or timezone.now()))
+        took = elapsed(timezone.now() - (item.started_at or timezone.now()))
         if deploy.then_hard:
             _ask(item, PowerCommand.HARD_POWER_OFF, f"{item.label} was still on after {took}. Its power was cut.")
         else:
@@ -207,7 +208,7 @@ def demand_off(label: str, server: int | None) -> None:
     """Asks the BMC itself: what is stored may be seconds old, and a server may be switched on by hand."""
     if server is None:
         return
-    reading = servers.read(server)
+    reading = servers.read_twice(server)
     if reading == Power.UNKNOWN:
         raise Failed(f"The BMC of {label} did not answer, so it is not known to be off.")
     if reading != Power.OFF:

@@ -14,7 +14,7 @@ from .compute import (
     shown_power,
 )
 from .deploy import Deploy, DeployItem, DeployState, DeployStep, DesignStep, ItemState
-from .event import Event, Result
+from .event import Event, Result, Told
 from .infrastructure import COUNT_MAX, Infrastructure, Membership, Network, NetworkKind, Product, Role, valid_label
 from .presence import PRESENCE_SECONDS, Presence
 from .storage import MB, SIZE_MB_MAX, SIZE_MB_MIN, Drive, DriveArray, StoragePool, StorageType
@@ -52,6 +52,7 @@ __all__ = [
     "ServerType",
     "StoragePool",
     "StorageType",
+    "Told",
     "Trust",
     "User",
     "shown_power",

@@ -131,6 +131,9 @@ class Server(models.Model):
     power_error = models.CharField(
         max_length=300, blank=True, editable=False, help_text="Why the power state is unknown."
     )
+    look_asked_at = models.DateTimeField(
+        null=True, editable=False, help_text="When somebody asked to look at once; nobody has looked since."
+    )
     power_command = models.CharField(max_length=14, choices=PowerCommand.choices, blank=True, editable=False)
     power_asked_at = models.DateTimeField(null=True, editable=False)
     power_asked_by = models.ForeignKey(User, models.SET_NULL, null=True, editable=False, related_name="+")

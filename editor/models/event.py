@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 from uuid import UUID
 
 from django.db import connection, models, transaction
@@ -25,6 +25,17 @@ class Result(models.TextChoices):
     FORCED = "forced", "Forced"
     NOTICE = "notice", "Notice"
     SILENT = "silent", "Silent"
+
+
+class Told(NamedTuple):
+    """What an Event tells about the power of an instance: what was shown before and since, as `Power` stores it.
+
+    "" before: nobody had looked yet.
+    """
+
+    instance: int
+    before: str
+    power: str
 
 
 # Any fixed number serves, as long as nothing else in the database uses the same.
@@ -57,6 +68,7 @@ class EventManager(models.Manager.from_queryset(EventQuerySet)):  # type: ignore
         url: str = "",
         result: Result = Result.DONE,
         request_key: UUID | None = None,
+        told: Told | None = None,
     ) -> Event:
         """Writes down what happened and wakes everyone who follows, once the transaction commits.
 
@@ -79,6 +91,9 @@ class EventManager(models.Manager.from_queryset(EventQuerySet)):  # type: ignore
             result=result,
             topics=f" {' '.join(topics)} ",
             request_key=request_key,
+            instance_id=told.instance if told else None,
+            power_before=told.before if told else "",
+            power=told.power if told else "",
         )
         transaction.on_commit(bell.ring)
         return event
@@ -98,12 +113,23 @@ class Event(models.Model):
     result = models.CharField(max_length=8, choices=Result.choices, default=Result.DONE)
     topics = models.TextField(help_text='Who should look again: " drive-7 drive-array-3 ".')
     request_key = models.UUIDField(null=True, unique=True, editable=False)
+    # The index below is all that looks these up, also for the rows of an instance that goes.
+    instance = models.ForeignKey(
+        "editor.Instance", models.SET_NULL, null=True, editable=False, related_name="+", db_index=False
+    )
+    power_before = models.CharField(max_length=13, blank=True, editable=False)
+    power = models.CharField(max_length=13, blank=True, editable=False, help_text="Of the instance, since then.")
 
     objects = EventManager()
 
     class Meta:
         ordering: ClassVar[list[str]] = ["-pk"]
-        indexes = (models.Index(fields=["infrastructure", "-id"], name="event_newest_first"),)
+        indexes = (
+            models.Index(fields=["infrastructure", "-id"], name="event_newest_first"),
+            models.Index(
+                fields=["instance", "-id"], name="event_of_instance", condition=models.Q(instance__isnull=False)
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.actor or 'The editor'} {self.verb} {self.subject}"

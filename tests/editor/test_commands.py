@@ -20,8 +20,9 @@ from django.db import connection
 from django.utils import timezone
 
 from editor.databases import copied_database
+from editor.lock import worker_lock
 from editor.models import Drive, Event, Infrastructure, Power, PowerCommand, Result, Server
-from editor.reconcile import Worker, worker_lock
+from editor.reconcile import Worker
 from editor.volumes import driver_of
 from snapshots import actions
 from snapshots.models import Snapshot, State

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from pytest_django import Settings
 
 from editor import bell
-from editor.reconcile import AFTER_FAULT, BACKGROUND_THREADS, Job, Worker, worker_lock
+from editor.lock import worker_lock
+from editor.reconcile import AFTER_FAULT, THREADS, Job, Lane, Worker
 
 pytestmark = pytest.mark.postgres
 
@@ -40,7 +42,7 @@ def _only_this_step(settings: Settings) -> Iterator[None]:
     waiting.clear()
 
 
-def once(done: list[str], name: str, key: str = "drive-1", **options: bool) -> Job:
+def once(done: list[str], name: str, key: str = "drive-1", **options: Any) -> Job:
     """A job that is not waiting any more once it ran."""
 
     def run(should_stop: Callable[[], bool]) -> None:
@@ -171,13 +173,13 @@ def test_merge_that_waits_for_its_turn_keeps_nobody_from_the_drive() -> None:
         turns.release()
         release.wait(WAIT_SECONDS)
 
-    waiting.extend(Job(f"drive-{number}", merge, background=True) for number in range(BACKGROUND_THREADS + 1))
+    waiting.extend(Job(f"drive-{number}", merge, background=True) for number in range(THREADS[Lane.MERGE] + 1))
     worker = Worker()
     worker.start()
     try:
-        for _ in range(BACKGROUND_THREADS):
+        for _ in range(THREADS[Lane.MERGE]):
             assert turns.acquire(timeout=WAIT_SECONDS)
-        waiting.insert(0, Job(f"drive-{BACKGROUND_THREADS}", lambda _: created.set()))
+        waiting.insert(0, Job(f"drive-{THREADS[Lane.MERGE]}", lambda _: created.set()))
         bell.ring()
         assert created.wait(WAIT_SECONDS)
     finally:

@@ -9,11 +9,12 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from editor import actions, servers
+from editor import actions, readings, servers
 from editor.models import Event, Instance, Power, Server, User
 from editor.power import PowerCommand
 from editor.reconcile import Worker
 from editor.rules import Refused
+from editor.sightings import Sightings
 from tests import factories
 from tests.clock import Clock, clock  # noqa: F401 - a fixture
 
@@ -101,11 +102,11 @@ def test_reset_ends_when_the_machine_is_back(rack: Rack) -> None:
 def test_reset_that_nobody_saw_is_not_called_a_restart(clock: Clock) -> None:  # noqa: F811
     sent = Server(power=Power.ON, power_command=PowerCommand.RESET, power_asked_at=clock(), power_sent_at=clock())
 
-    at_once = servers.judge(sent, Power.ON, clock() + timedelta(seconds=1), label="web-1")
-    later = servers.judge(sent, Power.ON, clock() + timedelta(seconds=4), label="web-1")
+    at_once = readings.judge(sent, Power.ON, clock() + timedelta(seconds=1), label="web-1")
+    later = readings.judge(sent, Power.ON, clock() + timedelta(seconds=4), label="web-1")
 
-    assert at_once == servers.Outcome()
-    assert later == servers.Outcome(
+    assert at_once == readings.Outcome()
+    assert later == readings.Outcome(
         ended=True,
         verb="sent a reset to",
         text="Its BMC took it, and web-1 is on after 0:04. Nobody saw it restart in between.",
@@ -232,7 +233,8 @@ def test_time_stored_for_readings_written_together_is_never_ahead(rack: Rack) ->
     factories.make_instance_array(rack.infrastructure, "other", count=1, power=Power.ON)
     first, second = Server.objects.order_by("pk")
     start = rack.clock()
-    sightings = servers.Sightings()
+    rack.clock.advance(6)
+    sightings = Sightings()
 
     sightings.note(first.pk, start + timedelta(seconds=5))
     sightings.note(second.pk, start + timedelta(seconds=6))
@@ -355,9 +357,3 @@ def test_double_click_on_dismiss_is_told_once(rack: Rack) -> None:
 
     assert rack.server().trouble is None
     assert Event.objects.count() == before + 1
-
-
-def test_clock_time() -> None:
-    durations = (timedelta(seconds=47.9), timedelta(seconds=723), timedelta(seconds=3609), timedelta(seconds=-1))
-
-    assert [servers.clock_time(duration) for duration in durations] == ["0:47", "12:03", "1:00:09", "0:00"]

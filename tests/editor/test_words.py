@@ -59,8 +59,13 @@ def test_age_is_rough(seconds: int, age: str, ago: str) -> None:
     assert (words.age(since), words.ago(since)) == (age, ago)
 
 
-def test_elapsed_counts_minutes() -> None:
-    assert [words.elapsed(timedelta(seconds=one)) for one in (-1, 47, 134, 3600)] == ["0:00", "0:47", "2:14", "60:00"]
+def test_elapsed_counts_minutes_and_hours() -> None:
+    assert [words.elapsed(timedelta(seconds=one)) for one in (-1, 47.9, 134, 3609)] == [
+        "0:00",
+        "0:47",
+        "2:14",
+        "1:00:09",
+    ]
 
 
 def test_moment_has_no_leading_zero() -> None:

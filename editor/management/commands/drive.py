@@ -164,7 +164,7 @@ def check_still(pk: int, head: int | None) -> None:
 def check_server(drive: Drive) -> None:
     """Asks the BMC itself: what is stored may be seconds old. Raises Refused unless the server is off."""
     instance = drive.instance
-    if instance and instance.server_id and (power := servers.read(instance.server_id)) != Power.OFF:
+    if instance and instance.server_id and (power := servers.read_twice(instance.server_id)) != Power.OFF:
         raise Refused(f"{instance} is {power.label.lower()}, says its BMC now. Nothing was written.")
 
 

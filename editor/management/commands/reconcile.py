@@ -11,8 +11,9 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from editor import audit
+from editor.lock import worker_lock
 from editor.management.base import PeoplesCommand
-from editor.reconcile import Worker, worker_lock
+from editor.reconcile import Worker
 
 STOP_SECONDS = 20
 

@@ -18,6 +18,7 @@ from editor import edits
 from editor.changes import changes_of
 from editor.deploys import record
 from editor.design import by_topic, design_of, mark_deployed, products
+from editor.lock import worker_lock
 from editor.models import (
     Deploy,
     DeployItem,
@@ -42,7 +43,7 @@ from editor.models import (
     User,
 )
 from editor.plan import State, plan, wanted
-from editor.reconcile import Worker, worker_lock
+from editor.reconcile import Worker
 from editor.told import step_title
 from editor.volumes import driver_of
 from snapshots import actions

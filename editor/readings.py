@@ -1,0 +1,216 @@
+"""What a reading of a BMC means: whether a command has come true, and what of it is news; and writing that down."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+from django.utils import timezone
+
+from editor.actions import power_topics
+from editor.models import Event, Instance, Power, PowerCommand, Result, Server, Told
+from editor.words import elapsed
+
+RESET_SECONDS = 3
+"""A machine that was only ever seen on is looked at for so long after a reset: it may be too quick to be seen off."""
+WRITERS = 4
+"""So many threads that ask BMCs are at the database at a time: each has a connection of its own while it is there."""
+
+_turn = threading.BoundedSemaphore(WRITERS)
+_ON_THE_WAY = {Power.POWERING_ON: Power.ON, Power.SHUTTING_DOWN: Power.OFF}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a reading means for a running command. `verb` and `text` become the Event; no verb: nothing to tell."""
+
+    ended: bool = False
+    overdue: bool = False
+    verb: str = ""
+    text: str = ""
+    result: Result = Result.DONE
+
+
+def judge(server: Server, reading: Power, now: datetime, *, label: str) -> Outcome:
+    """Decides what a reading says about the command in progress, if any, and about surprises. Pure.
+
+    `server` is the row before the reading.
+    """
+    if server.power_command and server.power_sent_at:
+        return _judge_command(server, reading, now, label=label)
+    if reading == Power.UNKNOWN and server.power != Power.UNKNOWN:
+        return Outcome(verb="lost sight of", text=server.power_error, result=Result.NOTICE)
+    if not server.power_seen_at or server.power == reading or server.power_command:
+        return Outcome()
+    if _ON_THE_WAY.get(Power(server.power)) == reading:
+        return Outcome()  # that it went there was the news
+    if server.power == Power.UNKNOWN:
+        return Outcome(verb="sees again", text=f"{label} is {reading.label.lower()}.", result=Result.NOTICE)
+    return Outcome(
+        verb="noticed a change of", text=f"{label} is {reading.label.lower()}. Nobody asked here.", result=Result.NOTICE
+    )
+
+
+def _judge_command(server: Server, reading: Power, now: datetime, *, label: str) -> Outcome:
+    command = PowerCommand(server.power_command)
+    asked_at, sent_at = server.power_asked_at or now, server.power_sent_at or now
+    took = elapsed(now - asked_at)
+    wanted = Power.ON if command in (PowerCommand.POWER_ON, PowerCommand.RESET) else Power.OFF
+    was_away = server.power in (Power.OFF, Power.POWERING_ON, Power.SHUTTING_DOWN)
+    if command == PowerCommand.RESET and reading == wanted and not was_away:
+        if (now - sent_at).total_seconds() < RESET_SECONDS:
+            return Outcome()
+        text = f"Its BMC took it, and {label} is on after {took}. Nobody saw it restart in between."
+        return Outcome(ended=True, verb="sent a reset to", text=text)
+    if reading == wanted:
+        verb = {
+            PowerCommand.SOFT_SHUTDOWN: "shut down",
+            PowerCommand.POWER_ON: "powered on",
+            PowerCommand.HARD_POWER_OFF: "forced off",
+            PowerCommand.RESET: "reset",
+        }[command]
+        return Outcome(ended=True, verb=verb, text=f"{label} is {reading.label.lower()} after {took}.")
+    if server.power_deadline is None or now <= server.power_deadline or server.power_overdue:
+        return Outcome()
+    if reading == Power.UNKNOWN:
+        return Outcome(
+            ended=True,
+            verb=f"could not confirm the {command.label} of",
+            text=f"The BMC took the command, then stopped answering. Whether {label} obeyed is not known.",
+            result=Result.FAILED,
+        )
+    if command == PowerCommand.SOFT_SHUTDOWN:
+        return Outcome(
+            overdue=True,
+            verb="still waits for",
+            text=f"{label} is still on after {took}. The operating system has not finished stopping.",
+            result=Result.NOTICE,
+        )
+    return Outcome(
+        ended=True,
+        verb=f"saw no effect of {command.label} on",
+        text=f"The BMC took the command, but {label} is {reading.label.lower()} after {took}. Look at the machine.",
+        result=Result.FAILED,
+    )
+
+
+# ── What is written ──────────────────────────────────────────────────────────
+
+
+@contextmanager
+def at_the_database() -> Iterator[None]:
+    """One of the few turns at the database of threads that ask BMCs."""
+    with _turn:
+        yield
+
+
+def is_ahead_of_time(server: Server, now: datetime) -> bool:
+    """Whether the running command was asked for later than now: the clock was set back since."""
+    return bool(server.power_command and server.power_asked_at and server.power_asked_at > now)
+
+
+def in_time(pk: int, now: datetime) -> Server | None:
+    """Reads a server anew; None when it is gone. After the clock was set back, a command has its whole time again."""
+    with transaction.atomic():
+        server = Server.objects.select_for_update().filter(pk=pk).first()
+        if server and is_ahead_of_time(server, now) and server.power_asked_at:
+            limit = server.power_deadline - server.power_asked_at if server.power_deadline else None
+            server.power_asked_at, server.power_deadline = now, now + limit if limit else None
+            server.save(update_fields=["power_asked_at", "power_deadline"])
+    return server
+
+
+def settle_sent(seen: Server) -> None:
+    """Notes that the BMC took the command, unless somebody gave another one meanwhile."""
+    with at_the_database():
+        Server.objects.filter(pk=seen.pk, power_command=seen.power_command, power_asked_at=seen.power_asked_at).update(
+            power_sent_at=timezone.now()
+        )
+
+
+def settle_not_sent(seen: Server, why: str, detail: str = "") -> None:
+    with at_the_database(), transaction.atomic():
+        server = Server.objects.select_for_update().get(pk=seen.pk)
+        if (server.power_command, server.power_asked_at) != (seen.power_command, seen.power_asked_at):
+            return
+        before = server.shown_power
+        command = PowerCommand(server.power_command)
+        server.power_command = ""
+        server.power_overdue = False
+        server.trouble = _tell(
+            server, f"could not send {command.label} to", before=before, text=why, detail=detail, result=Result.FAILED
+        )
+        server.save(update_fields=["power_command", "power_overdue", "trouble"])
+
+
+def settle_reading(seen: Server, reading: Power, why: str, now: datetime) -> None:
+    """Stores a reading and what follows from it. A reading that changes nothing writes no Event."""
+    with at_the_database(), transaction.atomic():
+        server = Server.objects.select_for_update().filter(pk=seen.pk).first()
+        if server is None:
+            return
+        label = str(Instance.objects.select_related("instance_array").filter(server=server).first() or server)
+        shown = server.shown_power
+        server_before_error, server.power_error = server.power_error, why
+        # A command given or sent since the BMC was asked is not judged by this reading.
+        same = (server.power_command, server.power_sent_at) == (seen.power_command, seen.power_sent_at)
+        outcome = judge(server, reading, now, label=label) if same else Outcome()
+        by = server.power_asked_by if outcome.ended else None
+        server.power = reading
+        if reading != Power.UNKNOWN:
+            server.power_seen_at = now
+        # Who asks while this reading is on its way may have done so after the BMC answered: it is asked again.
+        was_asked = server.look_asked_at is not None and server.look_asked_at == seen.look_asked_at
+        if was_asked:
+            server.look_asked_at = None
+        if outcome.ended:
+            server.power_command = ""
+            server.power_overdue = False
+        if outcome.overdue:
+            server.power_overdue = True
+        if outcome.verb:
+            # What becomes of a deploy's command is told by that deploy.
+            quiet = server.hold and (outcome.overdue or (outcome.ended and outcome.result == Result.DONE))
+            result = Result.SILENT if quiet else outcome.result
+            event = _tell(server, outcome.verb, before=shown, text=outcome.text, result=result, by_asker=by is not None)
+            if outcome.result == Result.FAILED:
+                server.trouble = event
+        elif was_asked or shown != server.shown_power or server_before_error != why:
+            _tell(server, "", before=shown, result=Result.SILENT)
+        server.save(
+            update_fields=[
+                *("power", "power_seen_at", "power_error", "power_command", "power_overdue"),
+                *("look_asked_at", "trouble"),
+            ]
+        )
+
+
+def _tell(
+    server: Server,
+    verb: str,
+    *,
+    before: Power,
+    text: str = "",
+    detail: str = "",
+    result: Result = Result.DONE,
+    by_asker: bool = True,
+) -> Event | None:
+    instance = Instance.objects.select_related("instance_array").filter(server=server).first()
+    if instance is None:
+        return None
+    return Event.objects.record(
+        instance.instance_array.infrastructure_id,
+        verb,
+        instance.label,
+        by=server.power_asked_by if by_asker and result != Result.SILENT else None,
+        text=text,
+        detail=detail,
+        url=instance.get_absolute_url(),
+        result=result,
+        topics=power_topics(instance),
+        told=Told(instance.pk, before, server.shown_power),
+    )
