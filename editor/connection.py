@@ -11,20 +11,20 @@ from typing import Any
 
 from django.utils import timezone
 
-from editor import power, servers
+from editor import power, readings, servers
 from editor.models import Power, Server
 from editor.reconcile import Job
 
-SIDE_BY_SIDE = 8
-"""So many are in the worker's hands at a time: a thousand that were imported keep nobody else from it."""
+SIDE_BY_SIDE = 16
+"""So many are in the worker's hands at a time: a thousand that were imported leave threads for everybody else."""
 
 
 def jobs(now: datetime, since: datetime) -> Iterator[Job]:
     """One job for each server that is to be checked, the oldest wishes first."""
     del now, since  # whoever asked still wants to know
     waiting = Server.objects.filter(check_asked_at__isnull=False).order_by("check_asked_at", "pk")
-    for pk in waiting.values_list("pk", flat=True)[:SIDE_BY_SIDE]:
-        yield Job(f"server-{pk}", _check(pk), at_once=True)
+    for server in waiting[:SIDE_BY_SIDE]:
+        yield Job(server.topic, _check(server.pk), at_once=True, lane=servers.lane_of(server))
 
 
 def _check(pk: int) -> Callable[[Callable[[], bool]], timedelta | None]:
@@ -38,7 +38,9 @@ def _check(pk: int) -> Callable[[Callable[[], bool]], timedelta | None]:
 
 def check(pk: int) -> None:
     """Has the BMC describe itself and stores what it says, or why it does not."""
-    server = Server.objects.get(pk=pk)
+    server = Server.objects.filter(pk=pk).first()
+    if server is None:
+        return
     found: dict[str, Any] = {"described": None, "check_error": "", "check_detail": ""}
     reading, bmc = Power.UNKNOWN, None
     try:
@@ -51,19 +53,12 @@ def check(pk: int) -> None:
         reading = Power(said.power)
         found["described"] = as_json(said)
     now = timezone.now()
-    # Changed meanwhile, the server was asked with what is not true any more: then it is checked again.
-    same = Server.objects.filter(pk=pk, revision=server.revision)
-    same.update(check_asked_at=None, checked_at=now, **found)
-    if Server.objects.filter(pk=pk, instance__isnull=False).exists():
-        if reading != Power.UNKNOWN:
-            servers.read(pk)
-        return
-    # Nobody reads a server that is free until a deploy wants it.
-    free = same.filter(instance__isnull=True)
-    if reading == Power.UNKNOWN:
-        free.update(power=reading, power_error=found["check_error"])
-    else:
-        free.update(power=reading, power_error="", power_seen_at=now)
+    with readings.at_the_database():
+        # Changed meanwhile, it was asked with what is not true any more: then it is checked again.
+        same = Server.objects.filter(pk=pk, revision=server.revision)
+        is_same = same.update(check_asked_at=None, checked_at=now, **found)
+    if is_same:
+        readings.settle_reading(server, reading, found["check_error"], now)
 
 
 def as_json(said: power.Description) -> dict[str, Any]:

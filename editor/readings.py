@@ -151,7 +151,8 @@ def settle_reading(seen: Server, reading: Power, why: str, now: datetime) -> Non
     """Stores a reading and what follows from it. A reading that changes nothing writes no Event."""
     with at_the_database(), transaction.atomic():
         server = Server.objects.select_for_update().filter(pk=seen.pk).first()
-        if server is None:
+        # What was said at another address is about another machine.
+        if server is None or (server.driver, server.address) != (seen.driver, seen.address):
             return
         label = str(Instance.objects.select_related("instance_array").filter(server=server).first() or server)
         shown = server.shown_power

@@ -13,7 +13,7 @@ from django.db import transaction
 from editor import servers
 from editor.actions import power_topics
 from editor.models import DeployItem, DeployState, Event, Instance, Power, Result, Server, User
-from editor.reconcile import Job
+from editor.reconcile import Job, Lane
 
 
 def jobs(now: datetime, since: datetime) -> Iterator[Job]:
@@ -21,7 +21,7 @@ def jobs(now: datetime, since: datetime) -> Iterator[Job]:
     del now, since  # nothing is late: both are asked anew
     promised = Server.objects.filter(replaces__isnull=False).order_by("pk")
     for pk, old in promised.values_list("pk", "replaces__server"):
-        yield Job(f"server-{old or pk}", _carry_out(pk), at_once=True)
+        yield Job(f"server-{old or pk}", _carry_out(pk), at_once=True, lane=Lane.ASK)
 
 
 def _carry_out(pk: int) -> Callable[[Callable[[], bool]], timedelta | None]:
@@ -53,15 +53,12 @@ def _why_not_now(new: Server, old: Server | None) -> str | None:
 
 
 def _why_may_run(old: Server, *, vouched: bool) -> str | None:
-    for _ in range(2):
-        reading = servers.read(old.pk)
-        if reading == Power.UNKNOWN:
-            if vouched:
-                return None
-            return f"The BMC of {old} did not answer, so it is not known to be off. Try again when it answers."
-        if reading != Power.OFF:
-            return f"{old} is {reading.label.lower()}. Shut it down first."
-    return None
+    reading = servers.read_twice(old.pk)
+    if reading == Power.OFF or (vouched and reading == Power.UNKNOWN):
+        return None
+    if reading == Power.UNKNOWN:
+        return f"The BMC of {old} did not answer, so it is not known to be off. Try again when it answers."
+    return f"{old} is {reading.label.lower()}. Shut it down first."
 
 
 def _settle(seen: Server, why: str | None) -> None:
