@@ -83,7 +83,6 @@ def test_drive_is_reverted_and_its_bytes_are_those_of_the_snapshot(
         assert hands.text(drive) == "spoiled!!"
         create_snapshot(page)
         history_says(page, "#2", "#1golden")
-        hands.press_power_button(world.instances[1], "on")
 
         # Its InstanceArray: off it goes.
         card(page, "InstanceArray web").click()
@@ -91,6 +90,8 @@ def test_drive_is_reverted_and_its_bytes_are_those_of_the_snapshot(
         expect(tab(page, "Networks")).to_be_visible()
         expect(tab(page, "Activity")).to_be_visible()
         tab(page, "Instances").click()
+        select_and(page, "web-2", "Power On")
+        hands.press_power_button(world.instances[1], "on")  # a machine that is quick to start
         power_is(page, "web-2", "On")
         select_and(page, "web-2", "Soft Shutdown")
         power_is(page, "web-2", "Shutting down")
