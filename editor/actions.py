@@ -27,15 +27,18 @@ from editor.models import (
     InstanceArray,
     Membership,
     Network,
+    Power,
     PowerCommand,
     Result,
     Server,
+    Told,
     User,
 )
 from editor.rules import (
     Refused,
     why_not_hard_power_off,
     why_not_keep_waiting,
+    why_not_look,
     why_not_operate,
     why_not_power_on,
     why_not_reset,
@@ -92,9 +95,19 @@ def own_key(key: UUID | None, wish: str, by: User) -> UUID | None:
 # ── Power ────────────────────────────────────────────────────────────────────
 
 
-def soft_shut_down(instance: Instance, *, by: User, key: UUID | None = None) -> None:
-    """Asks the operating system to stop. It is never forced by itself: after the time limit the person decides."""
-    _ask(instance, PowerCommand.SOFT_SHUTDOWN, lambda fresh, _: why_not_soft_shut_down(fresh), by=by, key=key)
+def soft_shut_down(instance: Instance, *, by: User, key: UUID | None = None, limit_seconds: int | None = None) -> None:
+    """Asks the operating system to stop. It is never forced by itself: after the time limit the person decides.
+
+    Without a limit the installation's counts.
+    """
+    _ask(
+        instance,
+        PowerCommand.SOFT_SHUTDOWN,
+        lambda fresh, _: why_not_soft_shut_down(fresh),
+        by=by,
+        key=key,
+        limit_seconds=limit_seconds,
+    )
 
 
 def power_on(instance: Instance, *, by: User, key: UUID | None = None) -> None:
@@ -124,12 +137,13 @@ def keep_waiting(instance: Instance, *, by: User) -> None:
         assert server is not None
         if not server.power_overdue:
             return
+        limit, before = server.time_limit, server.shown_power
         server.power_asked_at = timezone.now()
-        server.power_deadline = server.power_asked_at + timedelta(seconds=settings.SHUTDOWN_SECONDS)
+        server.power_deadline = server.power_asked_at + limit
         server.power_overdue = False
         server.power_sent_at = None
         server.save(update_fields=["power_asked_at", "power_deadline", "power_overdue", "power_sent_at"])
-        _record_power(fresh, server, "keeps waiting for", by=by)
+        _record_power(fresh, server, "keeps waiting for", before=before, by=by)
 
 
 def leave_on(instance: Instance, *, by: User) -> None:
@@ -139,10 +153,28 @@ def leave_on(instance: Instance, *, by: User) -> None:
         demand_operator(by, fresh.instance_array.infrastructure_id)
         demand(why_not_keep_waiting(fresh))
         assert server is not None
+        before = server.shown_power
         server.power_command = ""
         server.power_overdue = False
         server.save(update_fields=["power_command", "power_overdue"])
-        _record_power(fresh, server, "stopped waiting for", by=by)
+        _record_power(fresh, server, "stopped waiting for", before=before, by=by)
+
+
+def look_now(array: InstanceArray, instances: Iterable[Instance] | None = None, *, by: User) -> int:
+    """Has the BMCs of these instances, or of all of the array, read at once; answers how many.
+
+    Whoever sees the array may ask: nothing is changed by it. Those that wait to be read are not asked twice.
+    """
+    with transaction.atomic():
+        demand(why_not_look(role_of(by, array.infrastructure_id)))
+        asked = Server.objects.filter(instance__instance_array=array)
+        if instances is not None:
+            asked = asked.filter(instance__in=[one.pk for one in instances])
+        # In everybody's order, and one write for all of them.
+        pks = list(asked.select_for_update(of=("self",)).order_by("pk").values_list("pk", flat=True))
+        if Server.objects.filter(pk__in=pks, look_asked_at=None).update(look_asked_at=timezone.now()):
+            Event.objects.record(array.infrastructure_id, by=by, result=Result.SILENT, topics=[array.topic])
+    return len(pks)
 
 
 def dismiss_trouble(thing: Instance | Drive, *, by: User) -> None:
@@ -180,6 +212,7 @@ def _ask(
     *,
     by: User,
     key: UUID | None,
+    limit_seconds: int | None = None,
 ) -> None:
     # One form may name many instances.
     key = own_key(key, f"{command} {instance.pk}", by)
@@ -190,12 +223,12 @@ def _ask(
         demand_operator(by, fresh.instance_array.infrastructure_id)
         demand(why_not(fresh, drives))
         assert server is not None
-        now = timezone.now()
+        now, before = timezone.now(), server.shown_power
         server.power_command = command
         server.power_asked_at = now
         server.power_asked_by = by
         server.power_sent_at = None
-        server.power_deadline = now + timedelta(seconds=settings.SHUTDOWN_SECONDS)
+        server.power_deadline = now + timedelta(seconds=limit_seconds or settings.SHUTDOWN_SECONDS)
         server.power_overdue = False
         server.trouble = None
         server.save(
@@ -211,7 +244,13 @@ def _ask(
         )
         forced = command in (PowerCommand.HARD_POWER_OFF, PowerCommand.RESET)
         _record_power(
-            fresh, server, _VERBS[command], by=by, key=key, result=Result.FORCED if forced else Result.STARTED
+            fresh,
+            server,
+            _VERBS[command],
+            before=before,
+            by=by,
+            key=key,
+            result=Result.FORCED if forced else Result.STARTED,
         )
 
 
@@ -237,6 +276,7 @@ def _record_power(
     server: Server,
     verb: str,
     *,
+    before: Power,
     by: User,
     key: UUID | None = None,
     result: Result = Result.DONE,
@@ -250,6 +290,7 @@ def _record_power(
         result=result,
         topics=power_topics(instance),
         request_key=key,
+        told=Told(instance.pk, before, server.shown_power),
     )
 
 

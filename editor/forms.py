@@ -27,24 +27,34 @@ class InstancesField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg] 
         return super().clean(value)
 
 
-class PowerForm(forms.Form):
-    """A command for instances of one InstanceArray. `confirmed` comes from the confirmation that named them."""
+class LimitForm(forms.Form):
+    """How long a soft shutdown may take before the person who asked decides."""
 
-    command = forms.ChoiceField(
-        choices=[
-            *PowerCommand.choices,
-            (KEEP_WAITING, "Keep waiting"),
-            (LEAVE_ON, "Leave it on"),
-            (DISMISS, "Dismiss"),
-        ],
-        error_messages={"required": "Say what to do.", "invalid_choice": "There is no such power command."},
+    LEAST, MOST = 30, 86400
+    _OUT_OF_RANGE = f"Give the servers {LEAST} to {MOST} seconds."
+
+    limit = forms.IntegerField(
+        required=False,
+        min_value=LEAST,
+        max_value=MOST,
+        error_messages={
+            "invalid": "Type a whole number of seconds.",
+            "min_value": _OUT_OF_RANGE,
+            "max_value": _OUT_OF_RANGE,
+        },
+        widget=forms.TextInput(
+            attrs={"class": "input", "data-keep": "", "autocomplete": "off", "inputmode": "numeric", "maxlength": "12"}
+        ),
     )
+
+
+class InstancesForm(forms.Form):
+    """Instances of one InstanceArray."""
+
     instances = InstancesField(
         Instance.objects.none(),
         error_messages={"required": _NONE, "invalid_choice": _GONE, "invalid_pk_value": _GONE},
     )
-    key = forms.UUIDField(required=False)
-    confirmed = forms.BooleanField(required=False)
 
     def __init__(self, data: Any, *, array: InstanceArray) -> None:
         super().__init__(data)
@@ -61,3 +71,34 @@ class PowerForm(forms.Form):
     def first_error(self) -> str:
         """Answers one sentence for all that is wrong."""
         return str(next(iter(self.errors.values()))[0])
+
+
+class LookForm(InstancesForm):
+    """Whose BMCs are read at once; nobody named means all."""
+
+    def __init__(self, data: Any, *, array: InstanceArray) -> None:
+        super().__init__(data, array=array)
+        self.fields["instances"].required = False
+
+
+class PowerForm(LimitForm, InstancesForm):
+    """A command for instances of one InstanceArray. `confirmed` comes from the confirmation that named them."""
+
+    command = forms.ChoiceField(
+        choices=[
+            *PowerCommand.choices,
+            (KEEP_WAITING, "Keep waiting"),
+            (LEAVE_ON, "Leave it on"),
+            (DISMISS, "Dismiss"),
+        ],
+        error_messages={"required": "Say what to do.", "invalid_choice": "There is no such power command."},
+    )
+    key = forms.UUIDField(required=False)
+    confirmed = forms.BooleanField(required=False)
+
+    def clean(self) -> dict[str, Any] | None:
+        """What is typed beside another command is no matter of that."""
+        if self.cleaned_data.get("command", PowerCommand.SOFT_SHUTDOWN) != PowerCommand.SOFT_SHUTDOWN:
+            self.errors.pop("limit", None)
+            self.cleaned_data["limit"] = None
+        return self.cleaned_data

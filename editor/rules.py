@@ -16,10 +16,15 @@ class Refused(Exception):
     """A rule says no. Its text is the sentence for the person who asked."""
 
 
+def why_not_look(role: str | None) -> str | None:
+    """Whether somebody with this role may see what is there, and have it looked at anew."""
+    return None if role else "You are not a member of this infrastructure. Ask an owner to add you."
+
+
 def why_not_operate(role: str | None) -> str | None:
     """Whether a member with this role may take snapshots, revert, switch power and arrange the canvas."""
     if role is None:
-        return "You are not a member of this infrastructure. Ask an owner to add you."
+        return why_not_look(role)
     if _RANK[Role(role)] < _RANK[Role.OPERATOR]:
         return "You can look but not change anything here. Ask an owner to make you an operator."
     return None

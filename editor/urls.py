@@ -63,6 +63,7 @@ urlpatterns = [
     path("instance-arrays/<int:pk>/instances/", instance_arrays.instances, name="instance_array_instances"),
     path("instance-arrays/<int:pk>/networks/", instance_arrays.networks, name="instance_array_networks"),
     path("instance-arrays/<int:pk>/activity/", activity.of_instance_array, name="instance_array_activity"),
+    path("instance-arrays/<int:pk>/look/", instance_arrays.look, name="instance_array_look"),
     path("instance-arrays/<int:pk>/power/", instance_arrays.power, name="instance_array_power"),
     path("instance-arrays/<int:pk>/configure/", configure.instance_array, name="instance_array_configure"),
     path("instance-arrays/<int:pk>/delete/", removing.delete_instance_array, name="instance_array_delete"),

@@ -54,6 +54,12 @@ def ago(since: timedelta) -> str:
     return "just now" if said == "now" else f"{said} ago"
 
 
+def seen(since: timedelta) -> str:
+    """Answers how old a reading is, by the second while it is fresh: "just now", "4 s ago", "20 s ago", "5 min ago"."""
+    seconds = int(since.total_seconds())
+    return f"{seconds} s ago" if 1 <= seconds < 10 else ago(since)
+
+
 def elapsed(since: timedelta) -> str:
     """Answers "0:47", "12:03", "1:00:09"."""
     minutes, seconds = divmod(max(0, int(since.total_seconds())), 60)

@@ -27,6 +27,7 @@ from editor.models import (
     ItemState,
     Network,
     Result,
+    Told,
 )
 from editor.plan import Kind, kind_of, real_so_far
 
@@ -183,14 +184,14 @@ def settle_failed(pk: int, failure: Failed, give_up: Callable[[DeployItem], None
     return None
 
 
-def settle_stopped(item: DeployItem, why: str = "", *, topics: Iterable[str] = ()) -> None:
+def settle_stopped(item: DeployItem, why: str = "", *, topics: Iterable[str] = (), told: Told | None = None) -> None:
     """Ends an item that only waits, since the deploy was asked to stop. Inside `writing`; a retry begins it anew."""
     fresh = DeployItem.objects.select_for_update(of=("self",)).get(pk=item.pk)
     if fresh.state != ItemState.RUNNING:
         return
     item.state, item.ended_at, item.error, item.detail = ItemState.STOPPED, timezone.now(), why[:500], ""
     item.save(update_fields=["state", "ended_at", "error", "detail", "payload"])
-    wake(item, topics)
+    wake(item, topics, told=told)
 
 
 def wait(item: DeployItem, says: str) -> None:
@@ -202,10 +203,11 @@ def wait(item: DeployItem, says: str) -> None:
             wake(item)
 
 
-def wake(item: DeployItem, topics: Iterable[str] = ()) -> None:
+def wake(item: DeployItem, topics: Iterable[str] = (), *, told: Told | None = None) -> None:
     """Has everybody who looks at the deploy, and at what it just changed, look again."""
     deploy = item.step.deploy
-    Event.objects.record(deploy.infrastructure_id, result=Result.SILENT, topics=dict.fromkeys([deploy.topic, *topics]))
+    topics = dict.fromkeys([deploy.topic, *topics])
+    Event.objects.record(deploy.infrastructure_id, result=Result.SILENT, topics=topics, told=told)
 
 
 def number_of(item: DeployItem) -> int:

@@ -11,7 +11,19 @@ from editor import servers
 from editor.actions import power_topics
 from editor.build.items import Failed, array_pk, number_of, settle, settle_stopped, wait, wake, writing
 from editor.deploys import is_held_by
-from editor.models import DeployItem, Drive, Instance, InstanceArray, Power, PowerCommand, Server
+from editor.models import (
+    DeployItem,
+    Drive,
+    Event,
+    Instance,
+    InstanceArray,
+    Power,
+    PowerCommand,
+    Result,
+    Server,
+    Told,
+    shown_power,
+)
 from editor.plan import Kind
 from editor.quota import why_not_get_server
 from editor.words import elapsed
@@ -61,6 +73,13 @@ def _take(item: DeployItem, array: InstanceArray, pk: int) -> bool:
                 raise _Taken
             instance.server_id = pk
             instance.save(update_fields=["server"])
+            power = Server.objects.values_list("power", flat=True).get(pk=pk)
+            Event.objects.record(
+                array.infrastructure_id,
+                result=Result.SILENT,
+                topics=[array.topic],
+                told=Told(instance.pk, "", power),
+            )
         taken = True
 
     try:
@@ -151,10 +170,12 @@ def _expect_nothing(item: DeployItem) -> None:
         server = Server.objects.select_for_update(of=("self",)).get(pk=item.payload["server"])
         if server.power_command != PowerCommand.SOFT_SHUTDOWN:
             return  # it has just obeyed
+        before = server.shown_power
         server.power_command, server.power_overdue = "", False
         server.save(update_fields=["power_command", "power_overdue"])
         instance = Instance.objects.select_related("instance_array").get(pk=item.payload["instance"])
-        settle_stopped(item, topics=power_topics(instance))
+        told = Told(instance.pk, before, server.shown_power)
+        settle_stopped(item, topics=power_topics(instance), told=told)
 
 
 def _ask(item: DeployItem, command: PowerCommand, says: str = "") -> bool:
@@ -186,7 +207,8 @@ def _ask(item: DeployItem, command: PowerCommand, says: str = "") -> bool:
         item.detail = says
         item.save(update_fields=["payload", "detail"])
         instance = Instance.objects.select_related("instance_array").get(pk=item.payload["instance"])
-        wake(item, power_topics(instance))
+        told = Told(instance.pk, server.shown_power, shown_power(server.power, command))
+        wake(item, power_topics(instance), told=told)
     return True
 
 

@@ -2,6 +2,30 @@
 
 import django.db.models.deletion
 from django.db import migrations, models
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.state import StateApps
+from django.utils import timezone
+
+
+def tell_what_is_known(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
+    """One Event for each instance: before it nothing is recorded, so that no history is made up."""
+    del schema_editor
+    event = apps.get_model("editor", "Event")
+    instances = apps.get_model("editor", "Instance").objects.filter(server__isnull=False)
+    rows = instances.values_list("pk", "server__power", "instance_array__infrastructure").order_by("pk")
+    event.objects.bulk_create(
+        event(
+            at=timezone.now(),
+            infrastructure_id=infrastructure,
+            verb="",
+            subject="",
+            result="silent",
+            topics="  ",
+            instance_id=pk,
+            power=power,
+        )
+        for pk, power, infrastructure in rows
+    )
 
 
 class Migration(migrations.Migration):
@@ -45,4 +69,5 @@ class Migration(migrations.Migration):
                 condition=models.Q(("instance__isnull", False)), fields=["instance", "-id"], name="event_of_instance"
             ),
         ),
+        migrations.RunPython(tell_what_is_known, migrations.RunPython.noop),
     ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
+from django.conf import settings
 from django.db import models
 from django.urls import reverse
 
@@ -170,6 +171,13 @@ class Server(models.Model):
     def shown_power(self) -> Power:
         """What a person is told: the reading, seen in the light of what was asked."""
         return shown_power(self.power, self.power_command)
+
+    @property
+    def time_limit(self) -> timedelta:
+        """How long the running command may take: what was asked for with it."""
+        if self.power_asked_at and self.power_deadline:
+            return self.power_deadline - self.power_asked_at
+        return timedelta(seconds=settings.SHUTDOWN_SECONDS)
 
     def command_started_at(self) -> datetime | None:
         """When the running command was asked for; null when none is."""

@@ -14,12 +14,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from editor import actions
 from editor.actions import role_of
 from editor.design_rules import SAN_INDEX, why_not_change, why_not_design
-from editor.forms import ASKED_FIRST, DISMISS, KEEP_WAITING, LEAVE_ON, PowerForm
+from editor.forms import ASKED_FIRST, DISMISS, KEEP_WAITING, LEAVE_ON, LimitForm, LookForm, PowerForm
 from editor.models import (
     INTERFACES,
     Instance,
@@ -31,13 +31,14 @@ from editor.models import (
     User,
 )
 from editor.rules import Refused, why_not_operate
-from editor.views.instance_rows import limit, rows_of, waiting_of, why_not
+from editor.views.instance_rows import rows_of, waiting_of, why_not
 from editor.views.page import is_partial, render_fragment, render_panel, visible
 from editor.views.panel import Head, Tab, words
 from editor.views.tags import coming
 from editor.words import counted
 
 NAMED = 3
+"""More instances than that are counted, not named."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,6 @@ class Port:
     @property
     def name(self) -> str:
         return f"if{self.index}"
-
-
-"""More instances than that are counted, not named."""
 
 
 @require_safe
@@ -109,7 +107,8 @@ def power(request: HttpRequest, pk: int) -> HttpResponse:
     array = visible_array(request, pk)
     form = PowerForm(request.POST if request.method == "POST" else request.GET, array=array)
     if not form.is_valid():
-        return _instances(request, array, refused=form.first_error(), status=422)
+        at_its_field = request.method == "POST" and form.errors.keys() == {"limit"}
+        return _instances(request, array, form=form if at_its_field else None, refused=form.first_error(), status=422)
     command, chosen = form.cleaned_data["command"], form.chosen(array)
     if request.method != "POST":
         if command not in ASKED_FIRST:
@@ -118,7 +117,9 @@ def power(request: HttpRequest, pk: int) -> HttpResponse:
     if command in ASKED_FIRST and not form.cleaned_data["confirmed"]:
         query = urlencode({"command": command, "instances": [one.pk for one in chosen]}, doseq=True)
         return redirect(f"{request.path}?{query}")
-    refusals = _tell(command, chosen, by=_user(request), key=form.cleaned_data["key"])
+    refusals = _tell(
+        command, chosen, by=_user(request), key=form.cleaned_data["key"], limit_seconds=form.cleaned_data["limit"]
+    )
     if not refusals and not is_partial(request):
         return redirect("instance_array_instances", array.pk)
     response = _instances(
@@ -131,6 +132,24 @@ def power(request: HttpRequest, pk: int) -> HttpResponse:
     if form.cleaned_data["confirmed"]:
         response["HX-Trigger"] = "close-dialog"
     return response
+
+
+@require_POST
+def look(request: HttpRequest, pk: int) -> HttpResponse:
+    """Has the BMCs of all instances, or of those that are named, read at once."""
+    array = visible_array(request, pk)
+    form = LookForm(request.POST, array=array)
+    if not form.is_valid():
+        return _instances(request, array, refused=form.first_error(), status=422)
+    chosen = form.chosen(array)
+    try:
+        number = actions.look_now(array, chosen or None, by=_user(request))
+    except Refused as refused:
+        return _instances(request, array, refused=str(refused), status=409)
+    if not is_partial(request):
+        return redirect("instance_array_instances", array.pk)
+    whom = f"the BMC of {chosen[0]}" if len(chosen) == 1 else counted(number, "BMC")
+    return _instances(request, array, news=f"Asking {whom}.")
 
 
 def visible_array(request: HttpRequest, pk: int) -> InstanceArray:
@@ -162,7 +181,6 @@ def head(array: InstanceArray, current: str) -> Head:
 
 
 SWITCHES: dict[str, Callable[..., None]] = {
-    PowerCommand.SOFT_SHUTDOWN: actions.soft_shut_down,
     PowerCommand.POWER_ON: actions.power_on,
     PowerCommand.RESET: actions.reset,
     PowerCommand.HARD_POWER_OFF: actions.hard_power_off,
@@ -174,12 +192,16 @@ ANSWERS: dict[str, Callable[..., None]] = {
 }
 
 
-def _tell(command: str, chosen: list[Instance], *, by: User, key: UUID | None) -> dict[int, str]:
+def _tell(
+    command: str, chosen: list[Instance], *, by: User, key: UUID | None, limit_seconds: int | None
+) -> dict[int, str]:
     """Does it for each instance by itself; answers the sentences of those that were refused, by id."""
     refusals = {}
     for instance in chosen:
         try:
-            if command in SWITCHES:
+            if command == PowerCommand.SOFT_SHUTDOWN:
+                actions.soft_shut_down(instance, by=by, key=key, limit_seconds=limit_seconds)
+            elif command in SWITCHES:
                 SWITCHES[command](instance, by=by, key=key)
             else:
                 ANSWERS[command](instance, by=by)
@@ -224,8 +246,10 @@ def _instances(
     said: dict[int, str] | None = None,
     news: str = "",
     refused: str = "",
+    form: PowerForm | None = None,
     status: int = 200,
 ) -> HttpResponse:
+    """`form` is the one whose time limit could not be taken."""
     now = timezone.now()
     rows = rows_of(array, now=now, said=said)
     context = {
@@ -233,10 +257,9 @@ def _instances(
         "rows": rows,
         "coming": coming(array, [row.number for row in rows]),
         "now": now.isoformat(),
-        "limit": limit(),
-        "limit_seconds": settings.SHUTDOWN_SECONDS,
+        "limit": (form or LimitForm(initial={"limit": settings.SHUTDOWN_SECONDS}))["limit"],
         "news": news,
-        "refused": refused,
+        "refused": "" if form else refused,
         "key": uuid4(),
         "next_key": uuid4(),
     }

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from django.conf import settings
-
+from editor import words
 from editor.models import Drive, Instance, InstanceArray, Power, PowerCommand
 from editor.rules import why_not_hard_power_off, why_not_power_on, why_not_reset, why_not_soft_shut_down
 from editor.views.tags import numbers_that_stay
 from editor.views.trouble import Trouble, trouble_of
-from editor.words import ago, elapsed
+from editor.words import elapsed
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,8 @@ class Waiting:
     since: str
     elapsed: str
     seconds: int
+    limit: str
+    limit_seconds: int
     overdue: bool
 
 
@@ -46,6 +47,8 @@ class Row:
     power: Power
     seen: str
     seen_ago: str
+    checking: bool
+    """Whether its BMC is about to be read because somebody asked."""
     address: str
     drives: tuple[DriveLink, ...]
     why_not: tuple[tuple[str, str], ...]
@@ -76,21 +79,18 @@ def rows_of(array: InstanceArray, *, now: datetime, said: dict[int, str] | None 
     return rows
 
 
-def limit() -> str:
-    """Answers the time limit of a soft shutdown: "2:00"."""
-    return elapsed(timedelta(seconds=settings.SHUTDOWN_SECONDS))
-
-
 def waiting_of(instance: Instance, now: datetime) -> Waiting | None:
     """Answers the soft shutdown in progress, if there is one."""
     server = instance.server
     if server is None or server.power_command != PowerCommand.SOFT_SHUTDOWN or server.power_asked_at is None:
         return None
-    lasted = now - server.power_asked_at
+    lasted, limit = now - server.power_asked_at, server.time_limit
     return Waiting(
         since=server.power_asked_at.isoformat(),
         elapsed=elapsed(lasted),
-        seconds=min(settings.SHUTDOWN_SECONDS, max(0, int(lasted.total_seconds()))),
+        seconds=max(0, int(min(lasted, limit).total_seconds())),
+        limit=elapsed(limit),
+        limit_seconds=int(limit.total_seconds()),
         overdue=server.power_overdue,
     )
 
@@ -105,7 +105,8 @@ def _row(instance: Instance, drives: list[Drive], now: datetime, said: str, *, g
         topic=server.topic if server else "",
         power=power,
         seen=seen_at.isoformat() if seen_at else "",
-        seen_ago=ago(now - seen_at) if seen_at else "",
+        seen_ago=words.seen(now - seen_at) if seen_at else "",
+        checking=server is not None and server.look_asked_at is not None,
         address=instance.address or "",
         drives=tuple(
             DriveLink(drive.label, drive.get_absolute_url(), drive.snapshot_count, drive.hold) for drive in drives

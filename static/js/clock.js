@@ -1,16 +1,16 @@
-// Lets times tick: <time datetime data-clock="ago|age|elapsed"> and <progress data-clock="progress" data-since>.
+// Lets times tick: <time datetime data-clock="ago|age|seen|elapsed"> and <progress data-clock="progress" data-since>.
 // The words are those of editor/words.py, so that a fragment from the server changes nothing on the page.
 
 const SECOND = 1000;
 
 // A browser's clock may be wrong; what the server says the time is counts. [data-now] is on every live fragment.
 let offset = 0;
-let seen = "";
+let lastSaid = "";
 
 function correct() {
   const said = document.querySelector("[data-now]")?.dataset.now ?? "";
-  if (!said || said === seen) return;
-  seen = said;
+  if (!said || said === lastSaid) return;
+  lastSaid = said;
   offset = Date.parse(said) - Date.now();
 }
 
@@ -36,7 +36,12 @@ export function elapsed(seconds) {
     : `${Math.floor(minutes / 60)}:${two(minutes)}:${two(whole)}`;
 }
 
-const SAID = { age, ago, elapsed };
+export function seen(seconds) {
+  const whole = Math.floor(seconds);
+  return whole >= 1 && whole < 10 ? `${whole} s ago` : ago(seconds);
+}
+
+const SAID = { age, ago, seen, elapsed };
 
 function tick() {
   correct();

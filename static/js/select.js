@@ -102,9 +102,9 @@ document.addEventListener("change", (event) => {
   if (form || all) listenAnew(true);
 });
 
-// Enter in a box would press the first button of the form, and htmx sends it whatever that button is.
+// Enter in a box, or beside the time limit, would press the first button of the form, and htmx sends it whatever that button is.
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && event.target.matches("[data-select] [type=checkbox]")) event.preventDefault();
+  if (event.key === "Enter" && event.target.matches("[data-select] input")) event.preventDefault();
 });
 
 // In the bar the arrow keys go from button to button, as in every toolbar.

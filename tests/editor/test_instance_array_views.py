@@ -156,8 +156,8 @@ def test_each_row_has_its_check_box_power_age_and_drive(world: World) -> None:
     page, said = response.content.decode(), text_of(response)
     names = re.findall(r'<input class="check"[^>]*aria-label="([^"]*)"', page)
     assert names == ["Select all instances", "Select web-1", "Select web-2"]
-    assert f'data-seen="{world.server(1).topic}" data-clock="ago">3 min ago</time>' in page
-    assert "web-1 On seen 3 min ago 10.20.0.11 web-data-1 0 of 5 snapshots" in said
+    assert f'data-seen="{world.server(1).topic}" data-clock="seen">3 min ago</time>' in page
+    assert "web-1 On seen 3 min ago by its BMC 10.20.0.11 web-data-1 0 of 5 snapshots" in said
     assert f'hx-trigger="{world.array.topic} from:body' in page
     assert "autofocus" not in page
 
@@ -440,6 +440,81 @@ def test_texts_print_the_time_limit_of_this_installation(world: World, settings:
 
     assert "0:00 of 5:00" in said
     assert "If it is still on at 5:00, you can force it off." in said
+
+
+def test_each_request_has_its_own_time_limit_and_the_next_the_installations_again(
+    world: World,
+    clock: Clock,  # noqa: F811
+) -> None:
+    asked = world.tell("soft_shutdown", 1, limit="3600")
+    clock.advance(121)
+
+    said = text_of(world.get("instance_array_instances", world.operator))
+    assert "Waiting for the operating system to stop 2:01 of 1:00:00" in said
+    assert "If it is still on at 1:00:00, you can force it off." in said
+    assert re.search(r'<input[^>]*name="limit"[^>]*>', asked.content.decode())
+    assert all('value="120"' in one for one in re.findall(r'<input[^>]*name="limit"[^>]*>', asked.content.decode()))
+
+    clock.advance(3600)
+    world.set_server(1, power_overdue=True)
+    assert "web-1 is still on after 1:00:00" in text_of(world.get("instance_array_instances", world.operator))
+    world.tell("keep_waiting", 1)
+    assert "0:00 of 1:00:00" in text_of(world.get("instance_array_instances", world.operator))
+
+
+@pytest.mark.parametrize(
+    ("limit", "sentence"),
+    [
+        ("29", "Give the servers 30 to 86400 seconds."),
+        ("86401", "Give the servers 30 to 86400 seconds."),
+        ("-30", "Give the servers 30 to 86400 seconds."),
+        ("two minutes", "Type a whole number of seconds."),
+        ("9" * 5000, "Type a whole number of seconds."),
+    ],
+)
+def test_time_limit_out_of_range_is_refused_at_its_field(world: World, limit: str, sentence: str) -> None:
+    response = world.tell("soft_shutdown", 1, limit=limit)
+
+    assert response.status_code == 422
+    error = re.search(r'<small class="error" id="id_limit_error" role="alert"[^>]*>([^<]*)<', response.content.decode())
+    assert error
+    assert error[1] == sentence
+    assert "Nothing was switched" not in text_of(response)
+    assert world.server(1).power_command == ""
+
+
+def test_time_limit_beside_another_command_is_no_matter_of_that(world: World) -> None:
+    world.set_server(1, power=Power.OFF)
+
+    assert world.tell("power_on", 1, limit="nonsense").status_code == 200
+    assert world.server(1).power_command == "power_on"
+
+
+def test_anybody_who_sees_the_array_can_have_its_bmcs_read_now(world: World) -> None:
+    client = world._client(world.viewer)
+    url = reverse("instance_array_look", args=[world.array.pk])
+
+    one = client.post(url, {"instances": world.instance(2).pk}, headers=PARTIAL)
+    asked = [world.server(number).look_asked_at is not None for number in (1, 2)]
+    everyone = client.post(url, headers=PARTIAL)
+
+    assert (one.status_code, asked) == (200, [False, True])
+    assert "Asking the BMC of web-2." in text_of(one)
+    assert "Asking 2 BMCs." in text_of(everyone)
+    assert "web-1 On checking… by its BMC" in text_of(everyone)
+    assert [world.server(number).look_asked_at is not None for number in (1, 2)] == [True, True]
+    assert not Event.objects.told().exists()
+    assert world._client(world.stranger).post(url).status_code == 404
+
+
+def test_instances_of_another_array_are_not_read(world: World) -> None:
+    other = factories.make_instance_array(world.infrastructure, "db", count=1, power=Power.ON)
+    url = reverse("instance_array_look", args=[world.array.pk])
+
+    answer = world._client(world.viewer).post(url, {"instances": other.instances.get().pk}, headers=PARTIAL)
+
+    assert answer.status_code == 422
+    assert not Server.objects.exclude(look_asked_at=None).exists()
 
 
 def test_overdue_soft_shutdown_offers_the_ways_out(world: World, clock: Clock) -> None:  # noqa: F811
