@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from editor import bell, sealed
@@ -146,6 +147,7 @@ def register(entry: Entry, *, by: User) -> Server:
         server = Server()
         apply(entry, server, by=by)
         server.save()
+        transaction.on_commit(bell.ring)
     return server
 
 
@@ -160,6 +162,7 @@ def change(server: Server, entry: Entry, *, by: User) -> Server:
         if changed := apply(entry, fresh, by=by):
             fresh.save(update_fields=WRITTEN)
             record(fresh, "changed", by=by, text=", ".join(label_of(name) for name in changed))
+            transaction.on_commit(bell.ring)
     return fresh
 
 
@@ -263,7 +266,7 @@ def record(server: Server, verb: str, *, by: User, text: str = "") -> None:
 # ── Out of the pool, and back ────────────────────────────────────────────────
 
 
-def set_drained(server: Server, drained: bool, *, by: User) -> bool:  # noqa: FBT001 - it is the state itself
+def set_drained(server: Server, *, drained: bool, by: User) -> bool:
     """Keeps new instances off a server, or lets them have it again; answers whether that is new."""
     with transaction.atomic():
         demand(why_not_administer(by, "change_server"))
@@ -277,13 +280,15 @@ def set_drained(server: Server, drained: bool, *, by: User) -> bool:  # noqa: FB
     return True
 
 
-def ask_check(server: Server, *, by: User) -> None:
-    """Has the worker look at a server's BMC now; what it finds is stored with the server."""
+def ask_checks(servers: QuerySet[Server], *, by: User) -> int:
+    """Has the worker ask these servers' BMCs to describe themselves; answers how many. It is stored with each."""
     with transaction.atomic():
         demand(why_not_administer(by, "change_server"))
-        # Asked again, it is another wish: the first may have found a worker that hangs.
-        Server.objects.filter(pk=server.pk).update(check_asked_at=timezone.now())
+        number = Server.objects.filter(pk__in=list(servers.values_list("pk", flat=True))).update(
+            check_asked_at=timezone.now()
+        )
         transaction.on_commit(bell.ring)
+    return number
 
 
 # ── Another server for an instance ───────────────────────────────────────────

@@ -19,14 +19,15 @@ from django.conf import settings
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
+from editor import sealed
 from editor.backup import CHUNK_BYTES, FORMAT, VERSION, Summary
 from editor.databases import BackupError, put_postgresql, put_sqlite
-from editor.models import Deploy, DeployItem, DeployState, DeployStep, ItemState
+from editor.models import Deploy, DeployItem, DeployState, DeployStep, ItemState, Server
 from editor.plan import DESTROYING
 from editor.storage.layers import fsync, layer_name
 
 # A new installation makes these by itself.
-EXPECTED = {"secret_key", "start.lock", "worker.lock", "backup.lock"}
+EXPECTED = {"secret_key", "start.lock", "worker.lock", "backup.lock", "secrets.key"}
 LAYER = re.compile(r"pools/([1-9][0-9]*)/(drive-[1-9][0-9]*)/(layer-[1-9][0-9]*\.(?:qcow2|merging))", re.ASCII)
 DRIVE = re.compile(r"pools/([1-9][0-9]*)/(drive-[1-9][0-9]*)", re.ASCII)
 DAMAGED = "The archive is damaged. Nothing was restored. Use another one."
@@ -45,6 +46,7 @@ def load(archive: Path) -> Summary:
             restore.read(tar)
             restore.finish()
             _hold_deploys_back()
+            restore.summary.locked_up = _locked_up()
     except BaseException as error:
         restore.undo()
         if isinstance(error, (tarfile.TarError, EOFError, zlib.error, ValueError, KeyError, TypeError)):
@@ -66,6 +68,17 @@ def _hold_deploys_back() -> None:
         steps = DeployStep.objects.filter(deploy__in=running, kind__in=DESTROYING)
         DeployItem.objects.filter(step__in=steps, state=ItemState.RUNNING).update(state=ItemState.WAITING)
         steps.update(started_at=None)
+
+
+def _locked_up() -> int:
+    """Answers how many BMC passwords cannot be read here."""
+    # A backup may be older than these are.
+    with connection.cursor() as cursor:
+        columns = {column.name for column in connection.introspection.get_table_description(cursor, "editor_server")}
+    if "password_sealed" not in columns:
+        return 0
+    texts = Server.objects.exclude(password_sealed="").values_list("password_sealed", flat=True)
+    return sum(not sealed.is_open(text) for text in texts)
 
 
 @dataclass

@@ -14,6 +14,8 @@ from pathlib import Path
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 
+from editor.storage.layers import fsync
+
 
 class SealError(Exception):
     """A password cannot be sealed or read. Its text is a sentence for anybody; `detail` names the file."""
@@ -77,18 +79,22 @@ class Key:
 def make_key() -> None:
     """Puts a new key in front of those there are, for its owner only. Raises SealError when that cannot be written.
 
-    Of two processes that make the first one at once, both go on with the same.
+    What is no key is left out, and kept beside in a file that ends in `.damaged`. Of two processes that make the first
+    key at once, both go on with the same.
     """
     path = key_file()
     draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
-        older = path.read_bytes() if path.exists() else b""
+        found = path.read_bytes() if path.exists() else None
+        older = [line for line in (found or b"").split() if _is_key(line)]
+        if found is not None and older != found.split():
+            os.link(path, path.with_name(f"{path.name}-{secrets.token_hex(4)}.damaged"))
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(Fernet.generate_key() + b"\n" + older)
+            file.write(b"".join(line + b"\n" for line in (Fernet.generate_key(), *older)))
             file.flush()
             os.fsync(file.fileno())
         try:
-            if older:
+            if found is not None:
                 draft.replace(path)
             else:
                 # Of two first keys only one may count: passwords are sealed with it at once.
@@ -97,11 +103,7 @@ def make_key() -> None:
             pass
         finally:
             draft.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        fsync(path.parent)
     except OSError as error:
         raise SealError(
             "The key to the BMC passwords cannot be written. Make its folder writable, or make the file yourself.",
@@ -109,8 +111,25 @@ def make_key() -> None:
         ) from error
 
 
+def _is_key(line: bytes) -> bool:
+    try:
+        Fernet(line)
+    except ValueError:
+        return False
+    return True
+
+
 def first_key() -> Key:
     """Answers the key, made now if there is none. Only for when nothing was sealed yet: that replaces no lost key."""
     if not key_file().exists():
         make_key()
     return Key.read()
+
+
+def is_open(text: str) -> bool:
+    """Whether the key there is opens what was sealed."""
+    try:
+        Key.read().unseal(text)
+    except SealError:
+        return False
+    return True

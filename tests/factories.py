@@ -83,6 +83,21 @@ def make_instance_array(
     return deployed(array)
 
 
+def make_admin(name: str = "Ada Min") -> User:
+    """Answers somebody who may do everything in the administration."""
+    email = f"{name.lower().replace(' ', '.')}@example.org"
+    return User.objects.create_superuser(email, "correct horse battery", name=name)
+
+
+def make_free_server(serial: str = "", *, kind: str = "M.16.64", options: str = "start=off") -> Server:
+    """Answers a simulated server that no instance runs on; `options` are its moods."""
+    server_type, _ = ServerType.objects.get_or_create(label=kind, defaults={"cores": 16, "ram_gb": 64})
+    serial = serial or f"S-{next(_serials)}"
+    return Server.objects.create(
+        server_type=server_type, serial=serial, address=f"simulated://{serial.lower()}?{options}"
+    )
+
+
 def make_drive_array(
     infrastructure: Infrastructure,
     label: str = "web-data",

@@ -414,6 +414,7 @@ def server_form(server: Server, **changes: object) -> dict[str, object]:
         "server_type": server.server_type_id,
         "driver": "simulated",
         "address": server.address,
+        "trust": "system",
     }
     return form | changes
 

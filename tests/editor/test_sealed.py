@@ -79,6 +79,19 @@ def test_key_that_cannot_be_used_is_told_without_its_place(harm: Callable[[Path]
     assert str(sealed.key_file()) in error.value.detail
 
 
+def test_new_key_puts_aside_what_is_none() -> None:
+    text = sealed.first_key().seal(PASSWORD)
+    whole = sealed.key_file().read_text()
+    sealed.key_file().write_text(f"# a remark\n{whole}")
+    assert not sealed.is_open(text)
+
+    sealed.make_key()
+
+    assert sealed.is_open(text)
+    names = sorted(path.suffix for path in sealed.key_file().parent.iterdir())
+    assert names == [".damaged", ".key"]
+
+
 def test_key_that_cannot_be_written_is_told(settings: Settings, tmp_path: Path) -> None:
     settings.SECRETS_KEY_FILE = tmp_path / "no folder" / "secrets.key"
 

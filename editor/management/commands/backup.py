@@ -7,14 +7,15 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from editor import backup
+from editor import backup, sealed
 from editor.databases import BackupError
 from editor.management.base import PeoplesCommand
+from editor.models import Server
 from editor.words import size
 
 
 class Command(PeoplesCommand):
-    help = "Saves database and drives in one file; people go on working. The secret of DATA_DIR is not in it."
+    help = "Saves database and drives in one file; people go on working. The secrets of DATA_DIR are not in it."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path, help=f"a new file ending in {', '.join(backup.COMPRESSION)}")
@@ -27,3 +28,7 @@ class Command(PeoplesCommand):
         self.stdout.write(
             f"Saved the database and {saved.drives} drives with {saved.layers} layers, {size(saved.bytes)}: {file}"
         )
+        if Server.objects.exclude(password_sealed="").exists():
+            self.stdout.write(
+                f"The key to the BMC passwords in it is not: keep a copy of {sealed.key_file()} somewhere else."
+            )

@@ -7,10 +7,10 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from editor import restore
+from editor import restore, sealed
 from editor.databases import BackupError
 from editor.management.base import PeoplesCommand
-from editor.words import size
+from editor.words import counted, size
 
 
 class Command(PeoplesCommand):
@@ -30,3 +30,8 @@ class Command(PeoplesCommand):
             f"Restored the database and {found.drives} drives with {found.layers} layers, {size(found.bytes)}.\n"
             "Start the product; it first brings the database up to date."
         )
+        if found.locked_up:
+            self.stdout.write(
+                f"The BMC passwords of {counted(found.locked_up, 'server')} are sealed. Put the key that was kept "
+                f"elsewhere to {sealed.key_file()}; or run “manage.py rekey” and type the passwords again at /admin/."
+            )
