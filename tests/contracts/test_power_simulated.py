@@ -87,7 +87,9 @@ def test_words_are_those_that_the_models_store() -> None:
 
 
 def test_unknown_driver_is_a_permanent_error(tmp_path: Path) -> None:
-    with pytest.raises(PowerError, match=r"no power driver named 'ipmi'. Choose one of: simulated\.$") as refusal:
+    with pytest.raises(
+        PowerError, match=r"no power driver named 'ipmi'. Choose one of: redfish, simulated\.$"
+    ) as refusal:
         driver_for("ipmi", folder=tmp_path, clock=Clock(NOON))
 
     assert refusal.value.permanent is True
