@@ -66,7 +66,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="event",
             index=models.Index(
-                condition=models.Q(("instance__isnull", False)), fields=["instance", "-id"], name="event_of_instance"
+                condition=models.Q(("instance__isnull", False)), fields=["instance", "at"], name="event_of_instance"
             ),
         ),
         migrations.RunPython(tell_what_is_known, migrations.RunPython.noop),

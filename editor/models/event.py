@@ -127,7 +127,7 @@ class Event(models.Model):
         indexes = (
             models.Index(fields=["infrastructure", "-id"], name="event_newest_first"),
             models.Index(
-                fields=["instance", "-id"], name="event_of_instance", condition=models.Q(instance__isnull=False)
+                fields=["instance", "at"], name="event_of_instance", condition=models.Q(instance__isnull=False)
             ),
         )
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
+from typing import TYPE_CHECKING
 
 from django import template
 from django.templatetags.static import static
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from editor import words
 from editor.models import Power
+
+if TYPE_CHECKING:
+    from editor.views.power_history import Mark
 
 register = template.Library()
 
@@ -55,6 +60,21 @@ def pill(power: str) -> SafeString:
     """A power state as lamp and word."""
     return format_html(
         '<span class="pill" data-power="{}">{}{}</span>', POWER_WORD[Power(power)], lamp(power), Power(power).label
+    )
+
+
+@register.simple_tag
+def power_line(marks: Iterable[Mark], says: str) -> SafeString:
+    """A power state over time, as blocks of different heights; `says` is the same in words."""
+    blocks = format_html_join(
+        "",
+        '<rect data-power="{}" x="{}" width="{}"><title>{}</title></rect>',
+        ((POWER_WORD[Power(one.power)], one.x, one.width, one.says) for one in marks),
+    )
+    return format_html(
+        '<svg class="powerline" viewBox="0 0 1000 8" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>',
+        says,
+        blocks,
     )
 
 

@@ -34,6 +34,7 @@ from editor.rules import Refused, why_not_operate
 from editor.views.instance_rows import rows_of, waiting_of, why_not
 from editor.views.page import is_partial, render_fragment, render_panel, visible
 from editor.views.panel import Head, Tab, words
+from editor.views.power_history import history_of
 from editor.views.tags import coming
 from editor.words import counted
 
@@ -260,6 +261,7 @@ def _instances(
         "limit": (form or LimitForm(initial={"limit": settings.SHUTDOWN_SECONDS}))["limit"],
         "news": news,
         "refused": "" if form else refused,
+        "history": history_of(array, rows, key=request.GET.get("history", ""), now=now),
         "key": uuid4(),
         "next_key": uuid4(),
     }
