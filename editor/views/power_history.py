@@ -11,7 +11,6 @@ from django.utils import timezone
 from editor.models import InstanceArray, Power
 from editor.timelines import Segment, timelines_of
 from editor.views.instance_rows import Row
-from editor.words import moment
 
 WIDTH = 1000
 """Of a line, in units of its own: it is as wide as there is room."""
@@ -122,4 +121,5 @@ def _word(one: Segment) -> str:
 
 
 def _time(at: datetime, span: Span) -> str:
-    return f"{timezone.localtime(at):%H:%M}" if span == SPANS[0] else moment(at)
+    local = timezone.localtime(at)
+    return f"{local:%H:%M}" if span == SPANS[0] else f"{local.day} {local:%b %H:%M}"

@@ -96,6 +96,10 @@ class Hands:
         """The soft shutdown of an instance was asked for its whole time limit ago."""
         self._ask("let_time_limit_pass", instance=instance)
 
+    def remember_power(self, instance: int) -> None:
+        """An instance was silent, off, and on its way between, in the last week."""
+        self._ask("remember_power", instance=instance)
+
     def be_present(self, who: str, infrastructure: int, topic: str) -> None:
         """For an hour somebody looks at a card, on a page of their own."""
         self._ask("be_present", who=who, infrastructure=infrastructure, topic=topic)
@@ -318,6 +322,24 @@ class Maker:
             power_sent_at=now,
             power_deadline=now,
         )
+
+    def remember_power(self, *, instance: int) -> None:
+        from datetime import timedelta
+
+        from django.utils import timezone
+
+        from editor.models import Event, Instance, Result, Told
+
+        one = Instance.objects.select_related("instance_array").get(pk=instance)
+        week = (150, "unknown"), (140, "on"), (40, "shutting_down"), (39.9, "off"), (20, "powering_on"), (19.9, "on")
+        before = ""
+        for hours, power in (*week, (3, "shutting_down"), (2.9, "off"), (1, "powering_on"), (0.9, one.shown_power)):
+            told = Told(one.pk, before, power)
+            event = Event.objects.record(
+                one.instance_array.infrastructure_id, result=Result.SILENT, topics=[], told=told
+            )
+            Event.objects.filter(pk=event.pk).update(at=timezone.now() - timedelta(hours=hours))
+            before = power
 
     def be_present(self, *, who: str, infrastructure: int, topic: str) -> None:
         from datetime import timedelta

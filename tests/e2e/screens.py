@@ -139,6 +139,15 @@ def instances_selected(page: Page, scene: Scene) -> None:
     expect(panel(page).get_by_role("toolbar", name="Actions for selected instances")).to_be_visible()
 
 
+def power_history(page: Page, scene: Scene) -> None:
+    """A week in which one was silent and off; of the other nothing is known but that it is as it is."""
+    scene.hands.remember_power(scene.off.instances[0])
+    page.goto(scene.off.list_of_instances)
+    panel(page).get_by_role("link", name="7 days", exact=True).click()
+    line = panel(page).get_by_role("img", name=re.compile("^Power of web-1 in the last 7 days: "))
+    expect(line).to_be_in_viewport()
+
+
 def power_menu(page: Page, scene: Scene) -> None:
     instances_selected(page, scene)
     panel(page).get_by_role("button", name="More power actions").click()
@@ -405,6 +414,7 @@ SCREENS = [
     Screen("instance-array", at(lambda scene: scene.array("instance", "web"), "Servers and their drives")),
     Screen("instances", at(lambda scene: scene.array("instance", "analytics", "instances/"), "analytics-12")),
     Screen("instances-selected", instances_selected),
+    Screen("power-history", power_history),
     Screen("power-menu", power_menu),
     Screen("hard-power-off", hard_power_off),
     Screen("instances-unknown", at(lambda scene: scene.odd.list_of_instances, "Power state of web-1 is unknown")),
