@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -87,7 +88,7 @@ def test_password_goes_with_its_user(stored: Server, entry: inventory.Entry, ada
     "change", [{"address": "simulated://elsewhere"}, {"plain_http": True}], ids=["address", "plain http"]
 )
 def test_kept_password_is_not_sent_where_others_could_read_it(
-    change: dict[str, object], stored: Server, entry: inventory.Entry, ada: User
+    change: dict[str, Any], stored: Server, entry: inventory.Entry, ada: User
 ) -> None:
     with pytest.raises(Refused, match="Type the password again"):
         inventory.change(stored, replace(entry, password=None, **change), by=ada)
