@@ -190,8 +190,12 @@ class Maker:
         texts: list[str] | None = None,
         attached: bool = True,
         deployed: bool = True,
+        bmcs: list[dict[str, str]] | None = None,
     ) -> dict[str, Any]:
-        """`snapshots` are taken of each drive; `texts` are what was on the first drive at each of them, and after."""
+        """`snapshots` are taken of each drive; `texts` are what was on the first drive at each of them, and after.
+
+        `bmcs` are what an administrator enters for the BMC of each server; nobody has read them yet.
+        """
         from django.db import transaction
 
         from editor import actions
@@ -207,6 +211,8 @@ class Maker:
             array = factories.make_instance_array(
                 infrastructure, count=count, power=Power(power), options=options if attached else ""
             )
+            for instance, fields in zip(array.instances.order_by("number"), bmcs or (), strict=False):
+                self._put_behind(instance.server, **fields)
             drive_array = factories.make_drive_array(
                 infrastructure,
                 instance_array=array if attached else None,
@@ -231,6 +237,18 @@ class Maker:
             "drives": [drive.pk for drive in drives],
             "snapshots": taken,
         }
+
+    def _put_behind(self, server: Any, *, address: str, password: str, **fields: str) -> None:
+        """Gives a server a BMC that speaks Redfish."""
+        from editor import sealed
+        from editor.models import Power
+
+        server.driver, server.address = "redfish", address
+        server.password_sealed = sealed.first_key().seal(password)
+        for name, value in fields.items():
+            setattr(server, name, value)
+        server.power, server.power_seen_at = Power.UNKNOWN, None
+        server.save()
 
     def _fill(self, drive: Any, snapshots: int, texts: list[str] | None) -> list[int]:
         """Makes the volume and its snapshots as a worker would have, before any worker can see the drive."""
