@@ -20,18 +20,8 @@ from django.db import transaction
 
 from editor import bell, power, sealed
 from editor.actions import demand
-from editor.inventory import (
-    WRITTEN,
-    Entry,
-    Register,
-    apply,
-    changes,
-    faults,
-    label_of,
-    one_at_a_time,
-    record,
-    sealing_key,
-)
+from editor.entries import WRITTEN, Entry, Register, apply, changes, faults, label_of, sealing_key
+from editor.inventory import one_at_a_time, record
 from editor.models import Instance, Server, ServerType, Trust, User
 from editor.rules import Refused
 from editor.server_rules import why_not_administer, why_not_serial

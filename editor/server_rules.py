@@ -15,7 +15,7 @@ from editor.models import Drive, Instance, Power, Server, Trust, User
 
 _SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/-]{0,39}", re.ASCII)
 _FINGERPRINT = re.compile(r"(?:sha-?256 fingerprint=)?((?:[0-9a-f]{2}:?){31}[0-9a-f]{2})", re.ASCII | re.IGNORECASE)
-_SYSTEM_PATH = re.compile(r"/redfish/v1/Systems/[A-Za-z0-9._~:%-]+/?", re.ASCII)
+_SYSTEM_PATH = re.compile(r"/redfish/v1/Systems/(?!\.+$)[^/]+")
 _PORTS = {"https": 443, "http": 80}
 
 
@@ -55,7 +55,7 @@ def why_not_address(driver: str, address: str, *, plain_http: bool) -> str | Non
         return "Write it like https://bmc-7.example.org, with :port behind if it is another one than 443."
     if parts.username is not None or parts.password is not None:
         return "Leave user name and password out of the address: they have fields of their own."
-    if parts.query or parts.fragment or not (parts.path in {"", "/"} or _SYSTEM_PATH.fullmatch(parts.path)):
+    if parts.query or parts.fragment or not (parts.path in {"", "/"} or _SYSTEM_PATH.fullmatch(parts.path.rstrip("/"))):
         return "Behind the host only the path of a system may follow, like /redfish/v1/Systems/1."
     if parts.scheme == "http" and not plain_http:
         return "http:// sends the password readably. Write https://, or allow plain HTTP for this server."
@@ -77,7 +77,9 @@ def clean_address(driver: str, address: str) -> str:
     host = f"[{host}]" if ":" in host else host.rstrip(".")
     at = host if port in {None, _PORTS[parts.scheme]} else f"{host}:{port}"
     tail = f"?{parts.query}" if parts.query else ""
-    return f"{parts.scheme}://{at}{parts.path.rstrip('/')}{tail}"
+    path = parts.path.rstrip("/")
+    # Where the service begins, which is the same for all.
+    return f"{parts.scheme}://{at}{'' if path in {'/redfish', '/redfish/v1'} else path}{tail}"
 
 
 def bmc_of_address(driver: str, address: str) -> tuple[str, str]:

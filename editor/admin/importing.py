@@ -62,14 +62,19 @@ def page(site: Admin) -> Callable[[HttpRequest], HttpResponse]:
     return taking_files
 
 
-def template(request: HttpRequest) -> HttpResponse:
-    """Answers a file to begin with."""
-    del request
-    text = sheets.template(ServerType.objects.values_list("label", flat=True), power.NAMES)
-    # With the mark by which spreadsheets know UTF-8.
-    response = HttpResponse(text.encode("utf-8-sig"), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = 'attachment; filename="servers.csv"'
-    return response
+def template(site: Admin) -> Callable[[HttpRequest], HttpResponse]:
+    """Answers the view of a file to begin with."""
+
+    def view(request: HttpRequest) -> HttpResponse:
+        if not site.has_add_permission(request):
+            raise PermissionDenied
+        text = sheets.template(ServerType.objects.values_list("label", flat=True), power.NAMES)
+        # With the mark by which spreadsheets know UTF-8.
+        response = HttpResponse(text.encode("utf-8-sig"), content_type="text/csv; charset=utf-8")
+        response["Content-Disposition"] = 'attachment; filename="servers.csv"'
+        return response
+
+    return view
 
 
 def _look(request: HttpRequest, site: Admin) -> HttpResponse:

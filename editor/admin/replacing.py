@@ -47,7 +47,7 @@ def page(site: Admin) -> Callable[[HttpRequest, int], HttpResponse]:
         if not site.has_change_permission(request, old):
             raise PermissionDenied
         instance.server = old
-        form = ReplaceForm(old, request.POST or None)
+        form = ReplaceForm(old, request.POST if request.method == "POST" else None)
         status = 200
         if request.method == "POST":
             if form.is_valid() and _ask(request, form, instance):

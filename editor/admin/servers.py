@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
-from editor import inventory, power
+from editor import entries, inventory, power
 from editor.admin import importing, replacing
 from editor.admin.base import Recorded, person
 from editor.admin.connecting import connection_of, watch
@@ -59,13 +59,13 @@ class ServerForm(ServerModelForm):
         if stored and cleaned["seen"] is not None and cleaned["seen"] != stored.revision:
             self._say_what_changed(stored)
             return cleaned
-        self.entry = inventory.Entry(**{name: cleaned[name] for name in (*inventory.STATED, "password")}).clean()
-        register = inventory.Register.read(without=[stored.pk] if stored else [])
-        for name, sentence in inventory.faults(self.entry, stored, register):
+        self.entry = entries.Entry(**{name: cleaned[name] for name in (*entries.STATED, "password")}).clean()
+        register = entries.Register.read(without=[stored.pk] if stored else [])
+        for name, sentence in entries.faults(self.entry, stored, register):
             self.add_error(name or None, sentence)
         if self.entry.password and not self.errors:
             try:
-                inventory.sealing_key()
+                entries.sealing_key()
             except Refused as no:
                 self.add_error("password", str(no))
         return cleaned
@@ -73,9 +73,9 @@ class ServerForm(ServerModelForm):
     def _say_what_changed(self, stored: Server) -> None:
         """Whoever saves again has read what is there; it is shown for what is otherwise below."""
         others = [
-            f"{inventory.label_of(name)}: {getattr(stored, name)}"
+            f"{entries.label_of(name)}: {getattr(stored, name)}"
             for name in self.changed_data
-            if name in inventory.STATED and name != "certificate"
+            if name in entries.STATED and name != "certificate"
         ]
         who = stored.changed_by or "Somebody"
         now = f" Stored now is {'; '.join(others)}." if others else ""
@@ -140,11 +140,12 @@ class ServerAdmin(Recorded):
     # ── Further pages ────────────────────────────────────────────────────────
 
     def get_urls(self) -> list[URLPattern]:
+        guarded = self.admin_site.admin_view
         own = [
             path("import/", importing.page(self), name="editor_server_import"),
-            path("import/template.csv", self.admin_site.admin_view(importing.template), name="editor_server_template"),
-            path("<int:pk>/connection/", self.admin_site.admin_view(watch(self)), name="editor_server_connection"),
-            path("<int:pk>/replace/", self.admin_site.admin_view(replacing.page(self)), name="editor_server_replace"),
+            path("import/template.csv", guarded(importing.template(self)), name="editor_server_template"),
+            path("<int:pk>/connection/", guarded(watch(self)), name="editor_server_connection"),
+            path("<int:pk>/replace/", guarded(replacing.page(self)), name="editor_server_replace"),
         ]
         return [*own, *super().get_urls()]
 

@@ -24,9 +24,9 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
-from editor import backup, restore
+from editor import backup, entries, inventory, restore, sealed, servers
 from editor.databases import BackupError
-from editor.models import Deploy, Drive, Event, User
+from editor.models import Deploy, Drive, Event, Server, User
 from editor.reconcile import Worker
 from editor.volumes import driver_of
 from snapshots import actions
@@ -158,6 +158,38 @@ def test_archive_is_for_its_owner_only_and_alone(world: World, tmp_path: Path) -
         names = tar.getnames()
     assert (names[0], names[1], names[-1]) == ("header.json", "database", "manifest.json")
     assert not any("secret" in name or "lock" in name for name in names)
+
+
+def test_key_to_the_bmc_passwords_is_kept_elsewhere(world: World, settings: Settings, tmp_path: Path) -> None:
+    entry = entries.Entry(
+        "R-7", factories.make_free_server().server_type, "simulated", "simulated://r-7", "root", "hunter2"
+    )
+    inventory.register(entry, by=factories.make_admin())
+    archive, key, out = tmp_path / "all.tar", sealed.key_file(), io.StringIO()
+
+    call_command("backup", str(archive), stdout=out)
+    assert f"The key to the BMC passwords in it is not: keep a copy of {key} somewhere else." in out.getvalue()
+    with tarfile.open(archive) as tar:
+        assert not any(key.read_bytes().strip() in tar.extractfile(one).read() for one in tar)  # type: ignore[union-attr]
+    with elsewhere(settings, tmp_path) as data:
+        call_command("restore", str(archive), stdout=out)
+        assert (
+            f"The BMC passwords of 1 server are sealed. Put the key that was kept elsewhere to {data}" in out.getvalue()
+        )
+        shutil.copy(key, sealed.key_file())
+        assert servers.bmc_of(Server.objects.get(serial="R-7")).password == "hunter2"
+
+
+def test_restore_finds_the_key_that_was_put_there_before(world: World, settings: Settings, tmp_path: Path) -> None:
+    Server.objects.filter(pk=factories.make_free_server().pk).update(password_sealed=sealed.first_key().seal("hunter2"))
+    archive, key, out = tmp_path / "all.tar", sealed.key_file(), io.StringIO()
+    backup.save(archive)
+
+    with elsewhere(settings, tmp_path):
+        shutil.copy(key, sealed.key_file())
+        call_command("restore", str(archive), stdout=out)
+
+    assert "sealed" not in out.getvalue()
 
 
 @pytest.mark.postgres

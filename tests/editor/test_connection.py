@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from editor import connection, inventory, servers
+from editor import connection, entries, inventory, servers
 from editor.models import Event, Power, Server, User
 from editor.power import Bmc, Description, PowerError
 from editor.reconcile import Worker
@@ -52,7 +52,7 @@ def test_silent_bmc_says_why(ada: User) -> None:
 
 def test_what_is_said_of_a_password_is_left_out(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = factories.make_free_server().server_type
-    entry = inventory.Entry("R-7", kind, "simulated", "simulated://r-7", "root", "hunter2")
+    entry = entries.Entry("R-7", kind, "simulated", "simulated://r-7", "root", "hunter2")
     server = inventory.register(entry, by=ada)
 
     class Talkative:
@@ -69,7 +69,7 @@ def test_what_is_said_of_a_password_is_left_out(ada: User, monkeypatch: pytest.M
 def test_server_that_was_changed_meanwhile_is_checked_again(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
     server = factories.make_free_server("S-7")
     driver = servers.driver_of(server)
-    entry = inventory.Entry("S-7", server.server_type, "simulated", "simulated://elsewhere")
+    entry = entries.Entry("S-7", server.server_type, "simulated", "simulated://elsewhere")
 
     class Slow:
         def describe(self, bmc: Bmc) -> Description:

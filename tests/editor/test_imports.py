@@ -9,7 +9,7 @@ from cryptography.fernet import Fernet
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from editor import imports, inventory, servers, sheets
+from editor import entries, imports, inventory, servers, sheets
 from editor.imports import Fate
 from editor.models import Event, PowerCommand, Server, ServerType, User
 from editor.rules import Refused
@@ -110,7 +110,7 @@ def test_template_can_be_filled_in(kind: ServerType) -> None:
 
 def test_each_line_is_told_and_nothing_is_done(ada: User, kind: ServerType) -> None:
     for serial in ("R-1", "R-2"):
-        inventory.register(inventory.Entry(serial, kind, "simulated", f"simulated://{serial.lower()}"), by=ada)
+        inventory.register(entries.Entry(serial, kind, "simulated", f"simulated://{serial.lower()}"), by=ada)
     text = HEAD + line("R-1") + line("R-2", rest=f"root,{SECRET},,,,yes") + line("R-3") + line("R-4", "", "a,b,,,,")
 
     assert told(text) == [
@@ -159,7 +159,7 @@ def test_each_line_is_told_and_nothing_is_done(ada: User, kind: ServerType) -> N
 def test_line_that_is_refused_says_why_and_refuses_all(
     lines: list[str], says: str, ada: User, kind: ServerType
 ) -> None:
-    inventory.register(inventory.Entry("STORED", kind, "simulated", "simulated://stored"), by=ada)
+    inventory.register(entries.Entry("STORED", kind, "simulated", "simulated://stored"), by=ada)
     text = HEAD + "\n".join(lines) + "\n" + line("R-77")
 
     plan = imports.plan(text)
@@ -231,7 +231,7 @@ def test_change_of_a_server_in_use_is_told_to_its_infrastructure(ada: User) -> N
 def test_what_changed_since_it_was_looked_at_is_shown_again(ada: User, kind: ServerType) -> None:
     text = HEAD + line("R-1")
     seen = imports.plan(text).fingerprint
-    inventory.register(inventory.Entry("R-1", kind, "simulated", "simulated://r-9"), by=ada)
+    inventory.register(entries.Entry("R-1", kind, "simulated", "simulated://r-9"), by=ada)
 
     with pytest.raises(imports.Changed) as no:
         imports.carry_out(text, fingerprint=seen, by=ada)

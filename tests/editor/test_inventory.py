@@ -12,7 +12,7 @@ from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
 from django.utils import timezone
 
-from editor import inventory, sealed, servers
+from editor import entries, inventory, sealed, servers
 from editor.models import Event, Power, PowerCommand, Server, ServerType, Trust, User
 from editor.power import Bmc, PowerError
 from editor.power import Trust as DriverTrust
@@ -33,20 +33,20 @@ def ada() -> User:
 
 
 @pytest.fixture
-def entry() -> inventory.Entry:
+def entry() -> entries.Entry:
     server_type = ServerType.objects.create(label="M.16.64", cores=16, ram_gb=64)
-    return inventory.Entry("R-7", server_type, "simulated", "simulated://r-7", "root", SECRET)
+    return entries.Entry("R-7", server_type, "simulated", "simulated://r-7", "root", SECRET)
 
 
 @pytest.fixture
-def stored(entry: inventory.Entry, ada: User) -> Server:
+def stored(entry: entries.Entry, ada: User) -> Server:
     return inventory.register(entry, by=ada)
 
 
 # ── Credentials ──────────────────────────────────────────────────────────────
 
 
-def test_driver_gets_what_was_stated(entry: inventory.Entry, ada: User) -> None:
+def test_driver_gets_what_was_stated(entry: entries.Entry, ada: User) -> None:
     entry = replace(entry, trust=Trust.PINNED, certificate=FINGERPRINT.lower().replace(":", ""), plain_http=True)
 
     server = inventory.register(entry, by=ada)
@@ -61,7 +61,7 @@ def test_password_is_in_no_column_no_text_and_no_log(
     caplog.set_level(logging.DEBUG)
     web = factories.make_instance_array(factories.make_infrastructure(ada), count=1)
     server = Server.objects.get(instance__instance_array=web)
-    entry = inventory.Entry(server.serial, server.server_type, "simulated", server.address, "root", SECRET)
+    entry = entries.Entry(server.serial, server.server_type, "simulated", server.address, "root", SECRET)
 
     inventory.change(server, entry, by=ada)
     Worker().one_pass(timezone.now())
@@ -71,14 +71,14 @@ def test_password_is_in_no_column_no_text_and_no_log(
     assert Event.objects.told().order_by("pk")[0].text == "user name, password"
 
 
-def test_password_that_is_not_typed_is_kept(stored: Server, entry: inventory.Entry, ada: User) -> None:
+def test_password_that_is_not_typed_is_kept(stored: Server, entry: entries.Entry, ada: User) -> None:
     inventory.change(stored, replace(entry, password=None, username="admin"), by=ada)
 
     bmc = servers.bmc_of(Server.objects.get())
     assert (bmc.username, bmc.password) == ("admin", SECRET)
 
 
-def test_password_goes_with_its_user(stored: Server, entry: inventory.Entry, ada: User) -> None:
+def test_password_goes_with_its_user(stored: Server, entry: entries.Entry, ada: User) -> None:
     inventory.change(stored, replace(entry, password=None, username=""), by=ada)
 
     assert Server.objects.get().password_sealed == ""
@@ -88,7 +88,7 @@ def test_password_goes_with_its_user(stored: Server, entry: inventory.Entry, ada
     "change", [{"address": "simulated://elsewhere"}, {"plain_http": True}], ids=["address", "plain http"]
 )
 def test_kept_password_is_not_sent_where_others_could_read_it(
-    change: dict[str, Any], stored: Server, entry: inventory.Entry, ada: User
+    change: dict[str, Any], stored: Server, entry: entries.Entry, ada: User
 ) -> None:
     with pytest.raises(Refused, match="Type the password again"):
         inventory.change(stored, replace(entry, password=None, **change), by=ada)
@@ -114,7 +114,7 @@ def test_lost_key_is_an_error_of_power_and_the_worker_goes_on(stored: Server, ad
     assert (stored.power, other.power, other.power_error) == (Power.UNKNOWN, Power.OFF, "")
 
 
-def test_lost_key_is_not_silently_replaced(stored: Server, entry: inventory.Entry, ada: User) -> None:
+def test_lost_key_is_not_silently_replaced(stored: Server, entry: entries.Entry, ada: User) -> None:
     sealed.key_file().rename(sealed.key_file().with_suffix(".away"))
 
     with pytest.raises(Refused, match=r"is missing.*It belongs at .*secrets\.key; “manage\.py rekey” makes a new one"):
@@ -124,7 +124,7 @@ def test_lost_key_is_not_silently_replaced(stored: Server, entry: inventory.Entr
     assert servers.bmc_of(Server.objects.get()).password == SECRET
 
 
-def test_rekey_seals_what_it_can_open_and_names_the_rest(stored: Server, entry: inventory.Entry, ada: User) -> None:
+def test_rekey_seals_what_it_can_open_and_names_the_rest(stored: Server, entry: entries.Entry, ada: User) -> None:
     out = io.StringIO()
     before = Server.objects.get().password_sealed
 
@@ -151,7 +151,8 @@ def test_rekey_seals_what_it_can_open_and_names_the_rest(stored: Server, entry: 
     ("address", "plain_http", "says"),
     [
         ("https://bmc-7.example.org", False, None),
-        ("https://[2001:db8::7]:8443/redfish/v1/Systems/1", False, None),
+        ("https://[2001:db8::7]:8443/redfish/v1/Systems/System.Embedded.1", False, None),
+        ("https://bmc-7/redfish/v1/Systems/..", False, "only the path of a system may follow"),
         ("http://bmc-7", True, None),
         ("http://bmc-7", False, "http:// sends the password readably."),
         ("https://root:hunter2@bmc-7", False, "Leave user name and password out of the address"),
@@ -173,7 +174,7 @@ def test_redfish_address(address: str, plain_http: bool, says: str | None) -> No
 
 
 def test_address_of_one_bmc_is_written_in_one_way() -> None:
-    ways = [" https://BMC-7.example.org", "https://bmc-7.example.org:443/", "https://bmc-7.example.org."]
+    ways = [" https://BMC-7.example.org", "https://bmc-7.example.org:443/", "https://bmc-7.example.org./redfish/v1/"]
 
     assert {clean_address("redfish", way) for way in ways} == {"https://bmc-7.example.org"}
 
@@ -203,7 +204,7 @@ def test_serial_is_no_formula(serial: str) -> None:
 
 
 def test_systems_of_one_bmc_are_several_servers() -> None:
-    register = inventory.Register()
+    register = entries.Register()
     register.add("A-1", "redfish", "https://bmc/redfish/v1/Systems/1")
 
     says = [
@@ -219,12 +220,12 @@ def test_systems_of_one_bmc_are_several_servers() -> None:
     ]
 
 
-def test_serial_and_bmc_are_one_servers(stored: Server, entry: inventory.Entry, ada: User) -> None:
+def test_serial_and_bmc_are_one_servers(stored: Server, entry: entries.Entry, ada: User) -> None:
     with pytest.raises(Refused, match=r"There is a server with this serial already\. R-7 has this address already\."):
         inventory.register(entry, by=ada)
 
 
-def test_only_administrators_keep_servers(entry: inventory.Entry, stored: Server) -> None:
+def test_only_administrators_keep_servers(entry: entries.Entry, stored: Server) -> None:
     wei = factories.make_user("Wei Chen")
 
     for act in (
@@ -240,7 +241,7 @@ def test_only_administrators_keep_servers(entry: inventory.Entry, stored: Server
 def test_bmc_stays_where_something_waits_for_it(ada: User) -> None:
     web = factories.make_instance_array(factories.make_infrastructure(ada), count=1)
     server = Server.objects.get(instance__instance_array=web)
-    entry = inventory.Entry(server.serial, server.server_type, "simulated", "simulated://elsewhere")
+    entry = entries.Entry(server.serial, server.server_type, "simulated", "simulated://elsewhere")
     Server.objects.update(power_command=PowerCommand.SOFT_SHUTDOWN)
 
     with pytest.raises(Refused, match=r"is waiting for Soft Shutdown\. Try again later\."):
@@ -248,7 +249,7 @@ def test_bmc_stays_where_something_waits_for_it(ada: User) -> None:
 
 
 def test_answer_from_an_old_address_is_dropped(
-    stored: Server, entry: inventory.Entry, ada: User, monkeypatch: pytest.MonkeyPatch
+    stored: Server, entry: entries.Entry, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver = servers.driver_of(stored)
 
@@ -261,7 +262,7 @@ def test_answer_from_an_old_address_is_dropped(
     servers.read(stored.pk)
 
     stored.refresh_from_db()
-    assert (stored.power, stored.power_error) == (Power.UNKNOWN, inventory.MOVED)
+    assert (stored.power, stored.power_error) == (Power.UNKNOWN, entries.MOVED)
 
 
 # ── Drained ──────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from editor import actions, deploys, edits, inventory, servers
+from editor import actions, deploys, edits, entries, inventory, servers
 from editor.models import Deploy, DeployState, Drive, Event, Instance, Power, PowerCommand, Result, Server, User
 from editor.power import PowerCommand as Told
 from editor.reconcile import Worker
@@ -191,7 +191,7 @@ def test_nobody_else_gets_at_either_meanwhile(rack: Rack) -> None:
     with pytest.raises(Refused, match="is held"):
         rack.ask()
     assert rack.new not in Server.objects.free()
-    entry = inventory.Entry(rack.new.serial, rack.new.server_type, "simulated", "simulated://elsewhere")
+    entry = entries.Entry(rack.new.serial, rack.new.server_type, "simulated", "simulated://elsewhere")
     with pytest.raises(Refused, match="Try again later"):
         inventory.change(rack.new, entry, by=rack.ada)
     # A revert needs the instance off, and either server is.
