@@ -36,6 +36,8 @@ LOOK_ANYWAY = timedelta(seconds=2)
 LOCK_RETRY_SECONDS = 1.0
 LONGEST_PAUSE = timedelta(minutes=2)
 """A pause that seems to last longer was noted before the clock was set back; it is over."""
+LONG_PAUSE = timedelta(seconds=5)
+"""Of a pause that long nobody misses the last part of a second."""
 AFTER_FAULT = timedelta(seconds=10)
 
 
@@ -203,10 +205,10 @@ class Worker:
 
     def _look(self, now: datetime, *, rung: bool) -> None:
         """Does a pass if there can be something to do: a bell, an ended job, news of others, a pause that is over."""
-        ended = self._collect(now)
+        goes_on = self._collect(now)
         newest = Event.objects.order_by("-pk").values_list("pk", flat=True).first()
         again_at = self._look_again_at
-        if rung or ended or newest != self._newest or again_at is None or not now < again_at <= now + LOOK_ANYWAY:
+        if rung or goes_on or newest != self._newest or again_at is None or not now < again_at <= now + LOOK_ANYWAY:
             self._newest = newest
             self.one_pass(now)
             self._look_again_at = min(
@@ -270,17 +272,25 @@ class Worker:
 
         running.future.add_done_callback(ended)
 
-    def _collect(self, now: datetime) -> int:
-        """Takes note of the jobs that ended since the last time; answers how many."""
-        ended = [key for key, running in self._running.items() if running.future.done()]
-        for key in ended:
+    def _collect(self, now: datetime) -> bool:
+        """Takes note of the jobs that ended since the last time; answers whether one leaves something to do at once."""
+        goes_on = False
+        for key in [key for key, running in self._running.items() if running.future.done()]:
             running = self._running.pop(key)
             end = running.future.result()
             if end.pause:
-                self._pauses[key, running.background] = _Pause(now + end.pause, end.fault)
+                pause = self._pauses[key, running.background] = _Pause(_together(now + end.pause, now), end.fault)
+                if self._look_again_at:
+                    self._look_again_at = min(self._look_again_at, pause.until)
             else:
                 self._pauses.pop((key, running.background), None)
-        return len(ended)
+            goes_on = goes_on or running.wanted or not end.pause
+        return goes_on
+
+
+def _together(until: datetime, now: datetime) -> datetime:
+    """Answers the end of a pause. Long ones end at full seconds: one look is then enough for many of them."""
+    return until.replace(microsecond=0) if until - now >= LONG_PAUSE else until
 
 
 def _carry_out(job: Job, stop: threading.Event) -> _End:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.db.models import Q
 from django.utils import timezone
 
 from editor.models import Server
+
+TOGETHER = timedelta(seconds=1)
 
 
 class Sightings:
@@ -32,8 +34,11 @@ class Sightings:
         """Whether there is something to write."""
         return bool(self._at)
 
-    def write(self, should_stop: Callable[[], bool]) -> None:
-        """Writes what was noted since the last time. For each server the oldest time of all: never later than true."""
+    def write(self, should_stop: Callable[[], bool]) -> timedelta:
+        """Writes what was noted since the last time, and answers how long to let more come together.
+
+        For each server it is the oldest time of all: never later than true.
+        """
         del should_stop  # one statement takes no time worth stopping
         with self._lock:
             noted, self._at = self._at, {}
@@ -42,6 +47,7 @@ class Sightings:
             # A reading of another thread may be newer. One from the future was written before the clock was set back.
             newer = Q(power_seen_at__gt=at, power_seen_at__lte=max(timezone.now(), *noted.values()))
             Server.objects.filter(pk__in=noted).exclude(newer).update(power_seen_at=at)
+        return TOGETHER
 
 
 @functools.cache
