@@ -54,8 +54,10 @@ class Origin:
         parts = urlsplit(url)
         if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
             raise ValueError("neither https:// nor http:// with a host")
-        parts.hostname.encode("idna")  # UnicodeError is a ValueError: no name server could be asked
-        return cls(parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme])
+        if parts.port == 0:
+            raise ValueError("no port")
+        host = parts.hostname.encode("idna").decode()  # UnicodeError is a ValueError: no name server could be asked
+        return cls(parts.scheme, host, parts.port or _DEFAULT_PORTS[parts.scheme])
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -97,8 +99,6 @@ class Line(BaseAdapter):
             raise PowerError(GARBLED, f"{type(error).__name__}: {error}") from error
         if len(body) > LONGEST_ANSWER:
             raise PowerError(GARBLED, f"an answer of more than {LONGEST_ANSWER} bytes")
-        if answer.length:
-            raise PowerError(GARBLED, f"an answer that ends {answer.length} bytes too soon")
         return _response(request, answer, body)
 
     def close(self) -> None:
@@ -214,14 +214,16 @@ class _Incoming(io.RawIOBase):
 
 
 def _response(request: requests.PreparedRequest, answer: http.client.HTTPResponse, body: bytes) -> requests.Response:
-    if 300 <= answer.status < 400:
-        if request.method != "GET" and answer.status not in {307, 308}:
-            # It would be followed as a GET, whose answer would look as if the command had been taken.
-            raise PowerError(GARBLED, f"{answer.status} in answer to {request.method}")
-    elif answer.status >= 400:
+    redirects = "Location" in answer.headers and answer.status in {301, 302, 303, 307, 308}
+    if answer.status >= 400:
         body = _error(body)
-    elif request.method == "GET" and not isinstance(_parsed(body), dict):
-        raise PowerError(GARBLED, f"{answer.status} {answer.reason}: {body[:200]!r}")
+    elif request.method != "GET":
+        # A command that others follow as a GET would look as if it had been taken.
+        if answer.status >= 300 and not (redirects and answer.status in {307, 308}):
+            raise PowerError(GARBLED, f"{answer.status} in answer to {request.method}")
+        body = b"{}"  # what it says of itself is of no use, and may be anything
+    elif not redirects and (answer.length or not isinstance(_parsed(body), dict)):
+        raise PowerError(GARBLED, f"{answer.status}: {body[:200]!r}")
     response = requests.Response()
     response.status_code = answer.status
     response.reason = answer.reason

@@ -90,7 +90,8 @@ class _Connector(Connector):  # type: ignore[misc]
         self._session.trust_env = False  # no proxies, and no passwords from ~/.netrc
         self._session.max_redirects = 3
         self._session.adapters.clear()
-        self._session.mount(f"{origin.scheme}://", line)
+        self._session.mount("https://", line)
+        self._session.mount("http://", line)
         self.origin = str(origin)
 
     def resume(self, known: _Known) -> None:

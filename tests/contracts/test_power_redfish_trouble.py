@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,6 +122,7 @@ def _check(error: PowerError) -> None:
         "file:///etc/passwd",
         "https:///redfish/v1",
         "https://rack-1-07:99999",
+        "https://rack-1-07:0",
         "https://rack-1-07:https",
         "https://[::1",
         "https://rack 1",
@@ -146,8 +148,14 @@ def test_login_in_the_address_is_not_repeated(driver: RedfishPower) -> None:
     assert error.detail == ""
 
 
-def test_host_that_nobody_knows(driver: RedfishPower) -> None:
-    refusal(driver, Bmc("https://rack-1-07.invalid"), r"host name is not known\.", permanent=False)
+@pytest.mark.parametrize("host", ["rack-1-07.example.org", "Gestell-1.example.org", "bücher.example.org"])
+def test_host_that_nobody_knows(driver: RedfishPower, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    def look_up(*_: Any, **__: Any) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+    refusal(driver, Bmc(f"https://{host}"), r"host name is not known\.", permanent=False)
 
 
 def test_name_servers_that_hang_cost_no_more_than_the_limit(
@@ -325,7 +333,8 @@ def test_session_is_kept_while_nothing_else_works(driver: RedfishPower, device: 
 
 
 @pytest.mark.parametrize(
-    "answer", [Answer({}, 201), Answer(status=503), Answer(status=404), Answer({"error": []}, 400)]
+    "answer",
+    [Answer({}, 201), Answer([], 201), Answer({"error": 5}, 201), Answer(status=503), Answer([], 404), Answer({}, 400)],
 )
 def test_bmc_that_gives_no_session_is_asked_with_the_password(
     driver: RedfishPower, device: Device, answer: Answer
@@ -379,6 +388,9 @@ def test_user_without_the_right(driver: RedfishPower, device: Device) -> None:
 
 GARBAGE = [
     Answer(b""),
+    Answer(b"", 204),
+    Answer(b"", 302),
+    Answer(b"", 304, {"Location": SYSTEM}),
     Answer(b"\x00\xff\xfe garbage"),
     Answer(b"<html>Sign in</html>"),
     Answer(b"[" * 100_000),
@@ -479,7 +491,8 @@ def test_nonsense_in_fields_that_nobody_needs_does_no_harm(driver: RedfishPower,
     nonsense: dict[str, Any] = {
         "BootProgress": {"LastStateTime": ""},
         "MemorySummary": "much",
-        "@Redfish.Settings": {"SettingsObject": {"@odata.id": "/nowhere"}},
+        "Boot": {"BootSourceOverrideTarget": 7},
+        "@Redfish.Settings": {"SettingsObject": "nowhere", "Messages": 1, "Time": ""},
         "@Redfish.MaintenanceWindow": 1,
     }
     device.answers[f"GET {SYSTEM}"] = system("Off", **nonsense)
@@ -520,6 +533,13 @@ def test_no_request_goes_to_another_host(rack: Rack, driver: RedfishPower, which
     assert other.requests == []
 
 
+def test_same_host_with_another_scheme_is_another_host(driver: RedfishPower, device: Device) -> None:
+    other = device.origin.replace("http:", "https:")
+    device.answers[f"GET {SYSTEM}"] = Answer(status=307, headers={"Location": other})
+
+    refusal(driver, bmc(device), r"points to another host", permanent=False)
+
+
 def test_redirect_on_the_same_host_is_followed(driver: RedfishPower, device: Device) -> None:
     device.answers[f"GET {SYSTEM}"] = Answer(status=308, headers={"Location": f"{SYSTEM}/"})
     device.answers[f"GET {SYSTEM}/"] = system("Off")
@@ -537,13 +557,19 @@ def test_command_that_would_be_followed_as_a_question_is_not_taken(
         driver.send(bmc(device), PowerCommand.HARD_POWER_OFF)
 
 
-def test_environment_has_no_say(driver: RedfishPower, device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a proxy, which would hear of every BMC, nor its own idea of authorities."""
+def test_environment_has_no_say(
+    rack: Rack, driver: RedfishPower, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither a proxy, which would hear of every BMC, nor its own idea of authorities and passwords."""
     for name in ("HTTPS_PROXY", "ALL_PROXY", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password else\n")
+    device = rack.device(GOOD)
 
-    assert driver.read(bmc(device)) == PowerState.ON
+    assert driver.read(bmc(device, username="")) == PowerState.ON
+    assert not any("Authorization" in one.headers for one in device.requests)
 
 
 # ── Time ─────────────────────────────────────────────────────────────────────
@@ -591,6 +617,17 @@ def test_port_that_speaks_something_else(rack: Rack, driver: RedfishPower) -> No
     port = rack.silent(b"SSH-2.0-OpenSSH_9.2\r\n")
 
     refusal(driver, Bmc(f"https://127.0.0.1:{port}"), r"No encrypted connection to the BMC came", permanent=False)
+
+
+def test_answer_without_end_is_not_waited_for(driver: RedfishPower, device: Device) -> None:
+    def pour(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not device.over.is_set():
+            handler.wfile.write(b" " * 65536)
+
+    device.answers[f"GET {SYSTEM}"] = pour
+
+    refusal(driver, bmc(device), GARBLED, permanent=False)
 
 
 def test_bmc_that_hangs_up(driver: RedfishPower, device: Device) -> None:
@@ -733,7 +770,7 @@ def test_description_of_a_taciturn_device(driver: RedfishPower, device: Device, 
 
 def test_nothing_is_logged(driver: RedfishPower, device: Device, caplog: pytest.LogCaptureFixture) -> None:
     """At each reading, for each BMC: and sushy would add whole answers, with whatever is in them."""
-    device.answers[f"GET {SYSTEM}"] = Answer(b"<html>", 503)
-    refusal(driver, bmc(device), "too busy", permanent=False)
+    device.answers[f"GET {SYSTEM}"] = Answer({"error": {"message": "Who are you?"}}, 401)
+    refusal(driver, bmc(device), "refused the user name", permanent=True)
 
     assert caplog.text == ""
