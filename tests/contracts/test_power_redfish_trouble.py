@@ -267,6 +267,10 @@ def test_good_certificate(rack: Rack, driver: RedfishPower, shown: Certificate, 
         (GOOD, Trust.AUTHORITY, "", r"authority entered for this BMC is not understood\."),
         (GOOD, Trust.AUTHORITY, "Ähren", r"authority entered for this BMC is not understood\."),
     ],
+    ids=[
+        *("nobody", "authority-unasked", "other-authority", "expired", "other-host", "other-pin", "other-fingerprint"),
+        *("no-pin", "half-a-fingerprint", "damaged-pin", "no-authority", "no-certificate"),
+    ],
 )
 def test_wrong_certificate_gets_no_password(
     rack: Rack, shown: Certificate, trust: Trust, certificate: str, sentence: str
