@@ -30,6 +30,8 @@ AGAIN = timedelta(seconds=10)
 """How often a soft shutdown is sent."""
 MOMENT_SECONDS = 0.3
 """Between the two readings that must both say that a machine is off."""
+NO_STATE = "The BMC answers, but does not say whether the server is on."
+
 _chance = random.Random().random  # noqa: S311 - nothing secret: it spreads readings over time
 
 
@@ -161,11 +163,12 @@ def read_twice(pk: int) -> Power:
 
 def _read(server: Server) -> Power:
     """As `read`, of a server whose row was just read."""
-    why = ""
     try:
         reading = Power(driver_of(server).read(bmc_of(server)))
     except power.PowerError as error:
         reading, why = Power.UNKNOWN, str(error)
+    else:
+        why = NO_STATE if reading == Power.UNKNOWN else ""
     now = timezone.now()
     is_news = (reading, why) != (server.power, server.power_error) or server.look_asked_at is not None
     if is_news or readings.judge(server, reading, now, label="") != readings.Outcome():
