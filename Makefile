@@ -2,6 +2,7 @@
 # make test    all tests; TESTS=tests/editor or TESTS="-k revert" for some
 # make check   linters, types, templates, the direction of imports, Django's own checks
 # make format  lay out Python and templates
+# make lab     the walks once more, on QEMU machines behind libvirt; as root, installs what they take
 # make bench   measure, and print the README's table
 # make lock    renew the pinned requirements from pyproject.toml
 # make clean   remove .venv and caches; data stays
@@ -14,7 +15,7 @@ TESTS    ?= tests
 BIN := .venv/bin
 export PORT
 
-.PHONY: run test check format bench lock clean
+.PHONY: run test lab check format bench lock clean
 .DEFAULT_GOAL := run
 
 run: .venv/.installed-run
@@ -24,6 +25,12 @@ run: .venv/.installed-run
 test: .venv/.installed-dev
 	@.ci/system-packages qemu-img=qemu-utils chromium-headless-shell=chromium-headless-shell initdb=postgresql
 	@.ci/test $(TESTS)
+
+lab: .venv/.installed-lab .lab/kernel
+	@.ci/system-packages qemu-img=qemu-utils chromium-headless-shell=chromium-headless-shell \
+	  qemu-system-x86_64=qemu-system-x86 libvirtd=libvirt-daemon virt-qemu-run=libvirt-daemon-driver-qemu \
+	  busybox=busybox-static
+	@$(BIN)/python -m pytest tests/lab
 
 check: .venv/.installed-dev
 	@.ci/check
@@ -43,7 +50,7 @@ lock: .venv/.installed-dev
 	    --no-emit-options --no-annotate pyproject.toml --output-file $$set; done
 
 clean:
-	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .lab .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 # The stamps are newer than the requirements they were installed from.
 .venv/.installed-run: requirements.txt | .venv/bin/python
@@ -55,6 +62,17 @@ clean:
 	@echo "Installing the packages of $<"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@ .venv/.installed-run
+
+# Compiled here, against the library that Debian's libvirtd comes with.
+.venv/.installed-lab: tests/lab/requirements.txt .venv/.installed-dev
+	@.ci/system-packages gcc=gcc pkg-config=pkg-config /usr/include/libvirt/libvirt.h=libvirt-dev \
+	  $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h=python3-dev
+	@echo "Installing the packages of $<"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.lab/kernel:
+	@.ci/lab-kernel $@
 
 .venv/bin/python:
 	@.ci/venv "$(PYTHON)"

@@ -1,0 +1,64 @@
+"""Real machines under the product, where they can be had: QEMU emulates them, and `make lab` installs what it takes.
+
+The product, the browser and the people at it are those of the other tests in a browser.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.conftest import browser, hands, people, product, profiles, pytest_runtest_makereport
+from tests.e2e.product import ROOT
+from tests.lab.guest import Guest
+
+if TYPE_CHECKING:
+    from tests.lab.machines import Machines
+
+__all__ = ["browser", "hands", "people", "product", "profiles", "pytest_runtest_makereport"]
+
+KERNEL = ROOT / ".lab/kernel"
+PACKAGES = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "libvirtd": "libvirt-daemon",
+    "virt-qemu-run": "libvirt-daemon-driver-qemu",
+    "busybox": "busybox-static",
+}
+"""What Debian calls the packages of the programs."""
+
+
+def why_not() -> str | None:
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    missing = [package for program, package in PACKAGES.items() if not shutil.which(program, path=path)]
+    if missing:
+        return f"No QEMU machines here: Debian's packages {', '.join(missing)} are missing. As root: make lab"
+    if not importlib.util.find_spec("libvirt") or not KERNEL.exists():
+        return "No QEMU machines here: Python's libvirt, or a kernel for the machines, is missing. As root: make lab"
+    if os.geteuid() != 0:
+        return "No QEMU machines here: only root may give libvirtd folders of its own. As root: make lab"
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    reason = why_not()
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.lab)
+            if reason:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="package")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    # Imports libvirt, which is only there where machines are.
+    from tests.lab.machines import Machines
+
+    machines = Machines(tmp_path_factory.mktemp("machines"), Guest(KERNEL, tmp_path_factory.mktemp("guest")))
+    yield machines
+    machines.stop()
