@@ -118,8 +118,7 @@ def test_drive_is_reverted_and_its_bytes_are_those_of_the_snapshot(
         expect(panel(page).get_by_text("web-data-2 reverted to #1. 1 snapshot deleted.")).to_be_visible()
         expect(dialog(page)).to_be_hidden()
         history_says(page, "#1golden")
-        assert product.manage("drive", "hash", path) == then
-        assert hands.text(drive).startswith("as it was")
+        assert (product.manage("drive", "hash", path), hands.text(drive)) == (then, "as it was")
 
         # And on again.
         card(page, "InstanceArray web").click()
