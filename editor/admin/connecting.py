@@ -39,6 +39,8 @@ class Connection:
     unattended: bool
     """Whether nobody has begun to check for longer than a worker needs."""
     replacing: str
+    trouble: str
+    """What failed last, until somebody has read it there, or tried again."""
     may_change: bool
 
     @property
@@ -66,6 +68,7 @@ def connection_of(request: HttpRequest, site: Admin, server: Server) -> Connecti
         checking=server.check_asked_at is not None,
         unattended=since > PATIENCE,
         replacing=replacing,
+        trouble=server.trouble.text if server.trouble else "",
         may_change=site.has_change_permission(request, server),
     )
 
@@ -86,7 +89,7 @@ def watch(site: Admin) -> Callable[[HttpRequest, int], HttpResponse]:
     """Answers the view of that part: GET for how it stands, POST for checking, draining and returning to the pool."""
 
     def view(request: HttpRequest, pk: int) -> HttpResponse:
-        server = Server.objects.select_related("replaces__instance_array").filter(pk=pk).first()
+        server = Server.objects.select_related("replaces__instance_array", "trouble").filter(pk=pk).first()
         if server is None:
             raise Http404("No such server.")
         if not site.has_view_permission(request, server):
