@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from editor.views.power_history import Mark
 
 register = template.Library()
+
+NUMBER_AND_UNIT = re.compile(r"(?<![#\w.-])(\d[\d.]*) (?=[A-Za-z])")
+"""Not the numbers that end a name: "web-3", "#3"."""
 
 # State words as the style sheets know them; each has a shape of its own, so that colour never says it alone.
 POWER_WORD = {
@@ -96,3 +100,9 @@ def gauge(number: int) -> SafeString:
 def counted(number: int, thing: str) -> str:
     """{{ 1|counted:"server" }} answers "1 server", 2 "2 servers"."""
     return words.counted(number, thing)
+
+
+@register.filter
+def unbroken(text: str) -> str:
+    """{{ "3 MB, 4 snapshots"|unbroken }} answers the same; no line ends between a number and what it counts."""
+    return NUMBER_AND_UNIT.sub("\\1\N{NO-BREAK SPACE}", text)

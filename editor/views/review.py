@@ -141,7 +141,7 @@ def _change(change: Change, now: datetime) -> Told:
     return Told(
         change=change,
         sign=SIGNS[change.kind],
-        when=f"today {said}" if ":" in said and " " not in said else said,
+        when=f"today {said}" if ":" in said and " " not in said else said[:1].lower() + said[1:],
         discard=reverse(f"{kind}_discard", args=[change.row.pk]) + "?from=review",
         discard_name=f"new {kind_word} {change.label}" if change.kind == "add" else f"change to {change.label}",
     )

@@ -106,6 +106,12 @@ def test_the_review_names_changes_and_all_that_is_destroyed(world: World) -> Non
     )
 
 
+def test_numbers_of_what_is_destroyed_stay_on_the_line_of_their_units(world: World) -> None:
+    html = world.client.get(world.address, headers=PARTIAL).content.decode()
+
+    assert "0\N{NO-BREAK SPACE}B, 2\N{NO-BREAK SPACE}snapshots (#1 and #2)" in html
+
+
 def test_power_of_what_must_be_off_is_shown_as_it_is_now(world: World) -> None:
     Server.objects.filter(instance__instance_array=world.web, instance__number=3).update(power=Power.OFF)
 
@@ -121,7 +127,7 @@ def test_without_anything_to_do_there_is_no_way_to_deploy(world: World) -> None:
     page = world.review()
 
     assert "Nothing to deploy" in page.words
-    assert page.control("Deploy 0 changes").unavailable
+    assert page.control("Deploy").unavailable
 
 
 def test_what_stands_against_it_is_said_and_the_button_refers_to_it(world: World) -> None:
