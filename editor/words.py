@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from django.utils import timezone
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")
+_IN_FULL = {"s": "second", "min": "minute", "h": "hour", "d": "day"}
 
 
 def size(amount_bytes: int) -> str:
@@ -58,6 +59,12 @@ def seen(since: timedelta) -> str:
     """Answers how old a reading is, by the second while it is fresh: "just now", "4 s ago", "20 s ago", "5 min ago"."""
     seconds = int(since.total_seconds())
     return f"{seconds} s ago" if 1 <= seconds < 10 else ago(since)
+
+
+def ago_in_full(since: timedelta) -> str:
+    """Answers "just now" or "2 hours ago", for a sentence."""
+    number, _, unit = age(since).partition(" ")
+    return f"{counted(int(number), _IN_FULL[unit])} ago" if unit else "just now"
 
 
 def elapsed(since: timedelta) -> str:

@@ -23,7 +23,7 @@ from editor.rules import Refused, why_not_operate
 from editor.views import drives
 from editor.views.page import is_partial, render_fragment, render_panel, visible
 from editor.views.trouble import Trouble, trouble_of
-from editor.words import ago, counted, moment, up_to
+from editor.words import ago_in_full, counted, moment, up_to
 from snapshots import actions
 from snapshots.forms import CreateForm, KeyForm, NoteForm, PowerForm, RevertForm, first_error
 from snapshots.models import Snapshot, State
@@ -193,7 +193,7 @@ def _confirm(
         "drive": drive,
         "snapshot": fresh or snapshot,
         "taken": moment(snapshot.taken_at) if snapshot.taken_at else "",
-        "ago": ago(now - snapshot.taken_at) if snapshot.taken_at else "",
+        "ago": ago_in_full(now - snapshot.taken_at) if snapshot.taken_at else "",
         "newer": newer,
         "older": [one for one in rows if one.number < snapshot.number],
         "expect": ",".join(str(one.pk) for one in newer),

@@ -42,21 +42,21 @@ def test_upper_bound_of_nothing_is_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "age", "ago"),
+    ("seconds", "age", "ago", "in_full"),
     [
-        (-5, "now", "just now"),
-        (9, "now", "just now"),
-        (47, "40 s", "40 s ago"),
-        (60, "1 min", "1 min ago"),
-        (7200, "2 h", "2 h ago"),
-        (86399, "23 h", "23 h ago"),
-        (12 * 86400, "12 d", "12 d ago"),
+        (-5, "now", "just now", "just now"),
+        (9, "now", "just now", "just now"),
+        (47, "40 s", "40 s ago", "40 seconds ago"),
+        (60, "1 min", "1 min ago", "1 minute ago"),
+        (7200, "2 h", "2 h ago", "2 hours ago"),
+        (86399, "23 h", "23 h ago", "23 hours ago"),
+        (12 * 86400, "12 d", "12 d ago", "12 days ago"),
     ],
 )
-def test_age_is_rough(seconds: int, age: str, ago: str) -> None:
+def test_age_is_rough(seconds: int, age: str, ago: str, in_full: str) -> None:
     since = timedelta(seconds=seconds)
 
-    assert (words.age(since), words.ago(since)) == (age, ago)
+    assert (words.age(since), words.ago(since), words.ago_in_full(since)) == (age, ago, in_full)
 
 
 def test_elapsed_counts_minutes_and_hours() -> None:
