@@ -49,6 +49,11 @@ class Head:
         object.__setattr__(self, "close_url", self.infrastructure.get_absolute_url())
 
     @property
+    def net(self) -> str:
+        """The kind of network that it is about, in whose colour the icon is; "" for all else."""
+        return self.icon.removeprefix("port-") if self.icon.startswith("port-") else ""
+
+    @property
     def page_title(self) -> str:
         """For the browser's tab: "web-data-2 · Snapshots"."""
         return f"{self.title} · {self.current}"
