@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.utils import timezone
@@ -19,6 +19,11 @@ RESET_SECONDS = 3
 """A machine that was only ever seen on is looked at for so long after a reset: it may be too quick to be seen off."""
 WRITERS = 4
 """So many threads that ask BMCs are at the database at a time: each has a connection of its own while it is there."""
+
+LOST, FOUND, FLAPS = "lost sight of", "sees again", "cannot rely on the BMC of"
+FLAPPING = timedelta(minutes=10)
+"""A BMC that goes silent for the third time within so long is told of once more, then not until it was steady."""
+FLAPS_TOLD = 3
 
 _turn = threading.BoundedSemaphore(WRITERS)
 _ON_THE_WAY = {Power.POWERING_ON: Power.ON, Power.SHUTTING_DOWN: Power.OFF}
@@ -43,13 +48,13 @@ def judge(server: Server, reading: Power, now: datetime, *, label: str) -> Outco
     if server.power_command and server.power_sent_at:
         return _judge_command(server, reading, now, label=label)
     if reading == Power.UNKNOWN and server.power != Power.UNKNOWN:
-        return Outcome(verb="lost sight of", text=server.power_error, result=Result.NOTICE)
+        return Outcome(verb=LOST, text=server.power_error, result=Result.NOTICE)
     if not server.power_seen_at or server.power == reading or server.power_command:
         return Outcome()
     if _ON_THE_WAY.get(Power(server.power)) == reading:
         return Outcome()  # that it went there was the news
     if server.power == Power.UNKNOWN:
-        return Outcome(verb="sees again", text=f"{label} is {reading.label.lower()}.", result=Result.NOTICE)
+        return Outcome(verb=FOUND, text=f"{label} is {reading.label.lower()}.", result=Result.NOTICE)
     return Outcome(
         verb="noticed a change of", text=f"{label} is {reading.label.lower()}. Nobody asked here.", result=Result.NOTICE
     )
@@ -173,6 +178,8 @@ def settle_reading(seen: Server, reading: Power, why: str, now: datetime) -> Non
             server.power_overdue = False
         if outcome.overdue:
             server.power_overdue = True
+        if outcome.verb in (LOST, FOUND):
+            outcome = _damped(outcome, server, now)
         if outcome.verb:
             # What becomes of a deploy's command is told by that deploy.
             quiet = server.hold and (outcome.overdue or (outcome.ended and outcome.result == Result.DONE))
@@ -188,6 +195,22 @@ def settle_reading(seen: Server, reading: Power, why: str, now: datetime) -> Non
                 *("look_asked_at", "trouble"),
             ]
         )
+
+
+def _damped(outcome: Outcome, server: Server, now: datetime) -> Outcome:
+    """Answers what is told of a BMC that comes and goes. Its state is shown as it is all the time."""
+    lately = Event.objects.filter(instance__server=server, at__gt=now - FLAPPING, verb__in=(LOST, FLAPS)).count()
+    times = lately + (outcome.verb == LOST)
+    if times < FLAPS_TOLD:
+        return outcome
+    if times == FLAPS_TOLD and outcome.verb == LOST:
+        minutes = int(FLAPPING.total_seconds() // 60)
+        text = (
+            f"It went silent {times} times within {minutes} minutes. Have somebody look at it. "
+            f"Until it has been steady for {minutes} minutes, its silences are not listed here."
+        )
+        return replace(outcome, verb=FLAPS, text=text)
+    return replace(outcome, result=Result.SILENT)
 
 
 def _tell(

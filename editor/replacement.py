@@ -12,7 +12,7 @@ from django.db import transaction
 
 from editor import servers
 from editor.actions import power_topics
-from editor.models import DeployItem, DeployState, Event, Instance, Power, Result, Server, User
+from editor.models import DeployItem, DeployState, Event, Instance, Power, Result, Server, Told, User
 from editor.reconcile import Job, Lane
 
 
@@ -91,7 +91,8 @@ def _settle(seen: Server, why: str | None) -> None:
     instance.server_id = new.pk
     stays = "drained" if old.drained else "free for others"
     text = f"{old} → {new}. Name, address and drives stay; {old} is {stays}."
-    _tell(instance, by, "replaced the server of", text, old=None, also=[old.topic])
+    told = Told(instance.pk, old.shown_power, new.shown_power)
+    _tell(instance, by, "replaced the server of", text, old=None, also=[old.topic], told=told)
 
 
 def _rename_in_plans(instance: Instance, old: Server, new: Server) -> None:
@@ -117,6 +118,7 @@ def _tell(
     old: Server | None,
     result: Result = Result.DONE,
     also: list[str] | None = None,
+    told: Told | None = None,
 ) -> None:
     """Writes the Event; a server that stays is let go, with the failure beside it."""
     event = Event.objects.record(
@@ -128,6 +130,7 @@ def _tell(
         url=instance.get_absolute_url(),
         result=result,
         topics=[*power_topics(instance), *(also or [])],
+        told=told,
     )
     if old:
         Server.objects.filter(pk=old.pk).update(hold="", trouble=event)

@@ -329,6 +329,23 @@ def test_machine_that_is_powered_on_by_somebody_else_is_told_once(rack: Rack) ->
     assert rack.server.power == Power.ON
 
 
+def test_bmc_that_comes_and_goes_is_told_of_a_few_times_and_shown_all_the_time(rack: Rack) -> None:
+    shown = []
+    for _ in range(6):
+        for said in (SILENT, PowerState.ON):
+            rack.says(said)
+            rack.look(11)
+            shown.append(rack.server.power)
+    told = [one.verb for one in Event.objects.told().order_by("pk")]
+    rack.reads(11 * 60)
+    rack.says(SILENT)
+    rack.look(11)
+
+    assert shown == [Power.UNKNOWN, Power.ON] * 6
+    assert told == ["lost sight of", "sees again", "lost sight of", "sees again", "cannot rely on the BMC of"]
+    assert [one.verb for one in Event.objects.told().order_by("pk")][len(told) :] == ["lost sight of"]
+
+
 def test_off_is_believed_when_it_was_said_twice(rack: Rack) -> None:
     rack.says(PowerState.OFF, PowerState.ON)
     flapped = servers.read_twice(rack.server.pk)
