@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from editor.models import Drive, Instance, Power, PowerCommand
 from editor.rules import why_not_power_on, why_not_soft_shut_down
-from editor.words import age, ago, elapsed, moment, up_to
+from editor.words import age, ago, elapsed, moment, seen, up_to
 from snapshots.models import Snapshot, State
 from snapshots.outcomes import Outcome
 from snapshots.rules import MAX_PER_DRIVE, deleted_next, why_not_create, why_not_delete, why_not_off
@@ -71,6 +71,7 @@ class Gate:
     array_url: str = ""
     seen_at: str = ""
     seen_ago: str = ""
+    seen_topic: str = ""
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def tab_of(
         create=_create(drive, snapshots, making, operate),
         slots=_slots(placed, leaving, outcome, now),
         rows=rows,
-        gate=_gate(drive.instance, operate, beside, now),
+        gate=_seen(_gate(drive.instance, operate, beside, now), drive.instance, now),
         outcome=outcome,
         used=len(placed),
         free=MAX_PER_DRIVE - len(placed),
@@ -205,6 +206,15 @@ def _slots(placed: list[Snapshot], leaving: Snapshot | None, outcome: Outcome | 
     return slots + [Slot(0, "free", "free")] * (MAX_PER_DRIVE - len(slots))
 
 
+def _seen(gate: Gate, instance: Instance | None, now: datetime) -> Gate:
+    """Answers the gate with the age of what it goes by."""
+    server = instance.server if instance else None
+    if server is None or server.power_seen_at is None:
+        return gate
+    at = server.power_seen_at
+    return replace(gate, seen_at=at.isoformat(), seen_ago=seen(now - at), seen_topic=server.topic)
+
+
 def _gate(instance: Instance | None, operate: str, drives: list[Drive], now: datetime) -> Gate:
     if instance is None:
         return Gate("none", "No server uses this drive.", "You can revert.")
@@ -231,8 +241,6 @@ def _gate(instance: Instance | None, operate: str, drives: list[Drive], now: dat
             reason,
             server.power_error or "Its BMC did not answer.",
             power=shown,
-            seen_at=server.power_seen_at.isoformat() if server.power_seen_at else "",
-            seen_ago=ago(now - server.power_seen_at) if server.power_seen_at else "",
             array=array,
             array_url=array_url,
         )

@@ -106,6 +106,30 @@ def test_unknown_power_blocks_what_needs_certainty_and_says_why(people: People, 
         )
 
 
+def test_time_limit_is_refused_at_its_field_and_counts_for_one_request(people: People, hands: Hands) -> None:
+    world = hands.make(count=2, power="on", options="soft=ignored")
+    page = people.open("ana", world.list_of_instances)
+    limit = panel(page).get_by_role("textbox", name="Time limit of Soft Shutdown")
+    people.expect_status(422)
+
+    panel(page).get_by_role("checkbox", name="Select web-1", exact=True).check()
+    limit.fill("29")
+    limit.press("Enter")
+    select_and(page, "web-1", "Soft Shutdown")
+    expect(limit).to_have_accessible_description("Give the servers 30 to 86400 seconds.")
+    expect(limit).to_have_value("29")
+    power_is(page, "web-1", "On")
+    limit.fill("3600")
+    select_and(page, "web-1", "Soft Shutdown")
+
+    power_is(page, "web-1", "Shutting down")
+    expect(panel(page).get_by_text("If it is still on at 1:00:00, you can force it off.")).to_be_visible()
+    expect(limit).to_have_value("120")
+    panel(page).get_by_role("checkbox", name="Select web-1", exact=True).uncheck()
+    panel(page).get_by_role("button", name="Check now", exact=True).click()
+    expect(panel(page).get_by_role("status").filter(has_text="Asking 2 BMCs.")).to_have_count(1)
+
+
 def test_soft_shutdown_over_its_time_limit_asks_and_is_never_forced_by_itself(people: People, hands: Hands) -> None:
     world = hands.make(count=1, power="on", options="soft=ignored", snapshots=1)
     page = people.open("ana", world.list_of_instances)

@@ -156,7 +156,7 @@ def test_viewer_is_not_told_to_revert(client: Client, world: World) -> None:
 
     page = read(client.get(address("list", world.pk)))
 
-    assert page.texts["gate"] == "web-1 is off. Power on web-1"
+    assert page.texts["gate"] == "web-1 is off. seen 1 min ago by its BMC Power on web-1"
     assert page.control("Power on web-1").unavailable
 
 
