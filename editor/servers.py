@@ -28,7 +28,7 @@ LATE = timedelta(seconds=60)
 """A command that nobody sent for so long is dropped: the person who gave it has moved on."""
 AGAIN = timedelta(seconds=10)
 """How often a soft shutdown is sent."""
-MOMENT_SECONDS = 0.3
+MOMENT_SECONDS = 0.2
 """Between the two readings that must both say that a machine is off."""
 NO_STATE = "The BMC answers, but does not say whether the server is on."
 
