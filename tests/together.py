@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from django.db import connection, connections, transaction
 
+from editor.inventory import one_at_a_time
 from editor.models import Drive, Infrastructure, Server, User
 from editor.rules import Refused
 
@@ -18,8 +19,8 @@ WAIT_SECONDS = 30
 def together(*calls: Callable[[], object]) -> list[str]:
     """Answers how each call ended when all began while nobody could go on: "" or the refusal's sentence.
 
-    Rows of all infrastructures, people, servers and drives are locked until every call waits for one. SQLite has one
-    lock, and no way to ask who waits for it: there the calls begin, and the lock is given up.
+    Rows of all infrastructures, people, servers and drives, and the inventory, are locked until every call waits for
+    one. SQLite has one lock, and no way to ask who waits for it: there the calls begin, and the lock is given up.
     """
     begun = threading.Barrier(len(calls) + 1)
 
@@ -37,6 +38,7 @@ def together(*calls: Callable[[], object]) -> list[str]:
         with transaction.atomic():
             for model in (Infrastructure, User):
                 list(model.objects.select_for_update(no_key=True))
+            one_at_a_time()
             list(Server.objects.select_for_update())
             list(Drive.objects.select_for_update())
             futures = [pool.submit(run, call) for call in calls]

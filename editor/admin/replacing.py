@@ -52,7 +52,7 @@ def page(site: Admin) -> Callable[[HttpRequest, int], HttpResponse]:
         if request.method == "POST":
             if form.is_valid() and _ask(request, form, instance):
                 site.log_change(request, old, f"Asked to replace it by {form.cleaned_data['server']} under {instance}.")
-                messages.info(request, f"{form.cleaned_data['server']} is taking the place of {old}.")
+                messages.info(request, f"Replacing {old} by {form.cleaned_data['server']} as soon as it is surely off.")
                 return HttpResponseRedirect(reverse("admin:editor_server_change", args=[pk]))
             status = 409 if form.non_field_errors() else 422
         context = {

@@ -196,7 +196,7 @@ def test_replacing_is_asked_for_on_a_page_of_its_own(site: Client, ada: User) ->
     asked = site.post(page(old, "replace"), {"server": new.pk, "drain": "on"}, follow=True)
 
     assert (nothing.status_code, "This field is required." in text_of(nothing)) == (422, True)
-    assert f"{new} is taking the place of {old}." in text_of(asked)
+    assert f"Replacing {old} by {new} as soon as it is surely off." in text_of(asked)
     assert Server.objects.get(pk=new.pk).replaces == Instance.objects.get()
     assert f"is held: {new} is taking its place." in text_of(site.get(page(old, "replace")))
 
