@@ -76,8 +76,10 @@ class Key:
             ) from error
 
 
-def make_key() -> None:
+def make_key(*, first: bool = False) -> None:
     """Puts a new key in front of those there are, for its owner only. Raises SealError when that cannot be written.
+
+    With `first`, a key that somebody else has just made is left as it is.
 
     What is no key is left out, and kept beside in a file that ends in `.damaged`. Of two processes that make the first
     key at once, both go on with the same.
@@ -86,6 +88,8 @@ def make_key() -> None:
     draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
         found = path.read_bytes() if path.exists() else None
+        if first and found is not None:
+            return
         older = [line for line in (found or b"").split() if _is_key(line)]
         if found is not None and older != found.split():
             os.link(path, path.with_name(f"{path.name}-{secrets.token_hex(4)}.damaged"))
@@ -122,7 +126,7 @@ def _is_key(line: bytes) -> bool:
 def first_key() -> Key:
     """Answers the key, made now if there is none. Only for when nothing was sealed yet: that replaces no lost key."""
     if not key_file().exists():
-        make_key()
+        make_key(first=True)
     return Key.read()
 
 

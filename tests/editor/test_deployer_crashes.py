@@ -126,7 +126,7 @@ def test_stop_survives_worker_after_worker(world: World) -> None:
     deploys.stop(deploy, by=world.owner)
 
     deaths = 0
-    for effect in cycle((5, 6)):
+    for effect in cycle((3, 4)):
         if not dies_at(effect, world, deploy):
             break
         deaths += 1
