@@ -65,8 +65,11 @@ def lines_of(text: str) -> list[Line]:
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     lines: list[Line] = []
     header: list[str] = []
+    ended = 0
     try:
         for row in rows:
+            # A certificate goes over many lines; it is found by the first.
+            began, ended = ended + 1, rows.line_num
             if not any(cell.strip() for cell in row):
                 continue
             if not header:
@@ -74,7 +77,7 @@ def lines_of(text: str) -> list[Line]:
             elif len(lines) == LINES_MAX:
                 raise SheetError(f"The file has more than {LINES_MAX:,} servers. Import it in parts.")
             else:
-                lines.append(_line(rows.line_num, row, header))
+                lines.append(_line(began, row, header))
     except csv.Error as error:
         raise SheetError(
             f"Line {rows.line_num} cannot be read: a quote is not closed, or text follows one. Nothing was read."

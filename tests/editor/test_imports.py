@@ -98,6 +98,12 @@ def test_file_that_cannot_be_read_says_why_and_repeats_nothing(data: bytes, says
     assert "hunter2" not in str(error.value)
 
 
+def test_line_of_a_cell_over_many_lines_is_its_first() -> None:
+    text = 'serial,certificate\n\nR-1,"-----BEGIN\nAAAA\n-----END"\nR-2,\n'
+
+    assert [(one.number, one.cells["serial"]) for one in sheets.lines_of(text)] == [(3, "R-1"), (6, "R-2")]
+
+
 def test_template_can_be_filled_in(kind: ServerType) -> None:
     text = sheets.template([kind.label], ["redfish", "simulated"])
 

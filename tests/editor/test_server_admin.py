@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
@@ -134,6 +135,27 @@ def test_server_of_an_instance_is_not_deleted(site: Client, ada: User) -> None:
 
     assert f"{used} runs web-1. Replace it there first" in text_of(refused)
     assert list(Server.objects.all()) == [used]
+
+
+def test_staff_who_may_only_look_see_no_buttons_and_no_password(client: Client, kind: ServerType) -> None:
+    inventory.register(
+        entries.Entry("R-7", kind, "simulated", "simulated://r-7", "root", SECRET), by=factories.make_admin()
+    )
+    server = Server.objects.get()
+    sam = User.objects.create_user("sam@example.org", name="Sam", is_staff=True)
+    sam.user_permissions.set(Permission.objects.filter(codename="view_server"))
+    client.force_login(sam)
+
+    shown = client.get(page(server))
+    refused = [
+        client.post(page(server, verb), {"do": "drain"}).status_code for verb in ("connection", "replace", "change")
+    ]
+
+    assert shown.status_code == 200
+    assert not re.search("hunter2|Check connection|Drain</button>", text_of(shown))
+    assert server.password_sealed not in text_of(shown)
+    assert refused == [403, 404, 403]
+    assert client.get(page(server, "connection")).status_code == 200
 
 
 # ── Connection ───────────────────────────────────────────────────────────────
