@@ -12,6 +12,8 @@ from pathlib import Path
 import bcrypt
 import pytest
 
+from editor import sealed, servers
+from editor.models import Server
 from editor.power import Bmc, Description, PowerCommand, PowerDriver, PowerError, PowerState, Trust, driver_for
 from editor.power.redfish import RedfishPower
 from tests.clock import Clock
@@ -116,3 +118,17 @@ def test_one_driver_serves_all_calls(tmp_path: Path) -> None:
     one, same = (driver_for("redfish", folder=tmp_path, clock=Clock(datetime.now(UTC))) for _ in range(2))
 
     assert one is same
+
+
+def test_server_of_the_inventory_is_asked_with_its_sealed_password(bench: RedfishBench) -> None:
+    server = Server(
+        driver="redfish",
+        address=bench.off.address,
+        username=bench.off.username,
+        password_sealed=sealed.first_key().seal(PASSWORD),
+        trust=bench.off.trust.value,
+        certificate=bench.off.certificate,
+    )
+
+    assert servers.bmc_of(server) == bench.off
+    assert servers.driver_of(server).describe(servers.bmc_of(server)).manufacturer == "Sushy Emulator"
