@@ -139,8 +139,9 @@ def settle_sent(seen: Server) -> None:
 
 def settle_not_sent(seen: Server, why: str, detail: str = "") -> None:
     with at_the_database(), transaction.atomic():
-        server = Server.objects.select_for_update().get(pk=seen.pk)
-        if (server.power_command, server.power_asked_at) != (seen.power_command, seen.power_asked_at):
+        server = Server.objects.select_for_update().filter(pk=seen.pk).first()
+        asked = (seen.power_command, seen.power_asked_at)
+        if server is None or (server.power_command, server.power_asked_at) != asked:
             return
         before = server.shown_power
         command = PowerCommand(server.power_command)
