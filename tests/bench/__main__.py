@@ -1,6 +1,6 @@
-"""`python -m tests.bench`: prints four tables in Markdown, for README.
+"""`python -m tests.bench`: prints five tables in Markdown, for README.
 
-Starts the real server three times, on ports and data folders of its own, and Chromium. Does not touch DATA_DIR.
+Starts the real server four times, on ports and data folders of its own, and Chromium. Does not touch DATA_DIR.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ import argparse
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import canvas, clicks, designs
+from playwright.sync_api import Browser
+
+from tests.bench import bmcs, canvas, clicks, designs
 from tests.bench.browser import chromium, signed_in
 from tests.bench.server import installation, running, seed
 
@@ -20,51 +23,81 @@ ARRAYS = (3, 100, 1000)
 DEPLOYS = 3
 """A deploy of many drives takes seconds, so there are few of them."""
 
+Part = tuple[str, str]
+"""A title and a table."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measures what a person waits for.")
     parser.add_argument("--rounds", type=int, default=20, help="how often each is measured, default: %(default)s")
     parser.add_argument("--seconds", type=float, default=6, help="of zooming and of panning, default: %(default)s")
     parser.add_argument("--quick", action="store_true", help="see that it runs, in less than a minute")
-    parser.add_argument("--only", choices=("clicks", "canvas", "design"), help="one part of it")
+    parser.add_argument("--bmcs", type=int, default=500, help="how many are polled, default: %(default)s")
+    parser.add_argument("--only", choices=PARTS, help="one part of it")
     parser.add_argument("--folder", type=Path, help="where to keep the data; on the disk to be measured")
     parser.add_argument("--chromium", default="/usr/bin/chromium", help="default: %(default)s")
     chosen = parser.parse_args()
     warm_up = 2
     if chosen.quick:
-        chosen.rounds, chosen.seconds, warm_up = 1, 1, 0
+        chosen.rounds, chosen.seconds, chosen.bmcs, warm_up = 1, 1, 40, 0
     folder = Path(tempfile.mkdtemp(prefix="editor-bench-", dir=chosen.folder))
     try:
         with chromium(chosen.chromium) as browser:
             head(chosen, browser.version)
-            if chosen.only in (None, "clicks"):
-                where = installation(folder / "clicks")
-                seeded = seed(where, "drives")
-                with running(where, log=folder / "clicks.log"):
-                    page = signed_in(browser, where, seeded["session"]).new_page()
-                    found = clicks.measure(page, seeded, folder / "twins", rounds=chosen.rounds, warm_up=warm_up)
-                    page.context.close()
-                print(f"### From the click to its result\n\n{clicks.report(found)}\n", flush=True)
-            if chosen.only in (None, "canvas"):
-                where = installation(folder / "canvas")
-                scenes = [seed(where, "canvas", str(arrays)) for arrays in ARRAYS]
-                with running(where, log=folder / "canvas.log"):
-                    drawn = canvas.measure(browser, where, scenes, rounds=chosen.rounds, seconds=chosen.seconds)
-                print(f"### The canvas\n\n{canvas.report(drawn)}\n", flush=True)
-            if chosen.only in (None, "design"):
-                where = installation(folder / "design")
-                scenes = [seed(where, "canvas", str(arrays)) for arrays in ARRAYS]
-                seeded = seed(where, "deploy")
-                with running(where, log=folder / "design.log"):
-                    edited = designs.edits(where, scenes, rounds=chosen.rounds, warm_up=warm_up)
-                    page = signed_in(browser, where, seeded["session"]).new_page()
-                    rounds = min(chosen.rounds, DEPLOYS)
-                    deployed = designs.deploys(page, where, seeded, folder / "engine", rounds=rounds)
-                    page.context.close()
-                print(f"### Designing\n\n{designs.report_edits(edited)}\n", flush=True)
-                print(f"### Deploying\n\n{designs.report_deploys(deployed)}\n", flush=True)
+            for name, part in PARTS.items():
+                if chosen.only in (None, name):
+                    for title, report in part(chosen, browser, folder, warm_up):
+                        print(f"### {title}\n\n{report}\n", flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def of_clicks(chosen: argparse.Namespace, browser: Browser, folder: Path, warm_up: int) -> Iterator[Part]:
+    where = installation(folder / "clicks")
+    seeded = seed(where, "drives")
+    with running(where, log=folder / "clicks.log"):
+        page = signed_in(browser, where, seeded["session"]).new_page()
+        found = clicks.measure(page, seeded, folder / "twins", rounds=chosen.rounds, warm_up=warm_up)
+        page.context.close()
+    yield "From the click to its result", clicks.report(found)
+
+
+def of_canvas(chosen: argparse.Namespace, browser: Browser, folder: Path, warm_up: int) -> Iterator[Part]:
+    del warm_up
+    where = installation(folder / "canvas")
+    scenes = [seed(where, "canvas", str(arrays)) for arrays in ARRAYS]
+    with running(where, log=folder / "canvas.log"):
+        drawn = canvas.measure(browser, where, scenes, rounds=chosen.rounds, seconds=chosen.seconds)
+    yield "The canvas", canvas.report(drawn)
+
+
+def of_design(chosen: argparse.Namespace, browser: Browser, folder: Path, warm_up: int) -> Iterator[Part]:
+    where = installation(folder / "design")
+    scenes = [seed(where, "canvas", str(arrays)) for arrays in ARRAYS]
+    seeded = seed(where, "deploy")
+    with running(where, log=folder / "design.log"):
+        edited = designs.edits(where, scenes, rounds=chosen.rounds, warm_up=warm_up)
+        page = signed_in(browser, where, seeded["session"]).new_page()
+        rounds = min(chosen.rounds, DEPLOYS)
+        deployed = designs.deploys(page, where, seeded, folder / "engine", rounds=rounds)
+        page.context.close()
+    yield "Designing", designs.report_edits(edited)
+    yield "Deploying", designs.report_deploys(deployed)
+
+
+def of_bmcs(chosen: argparse.Namespace, browser: Browser, folder: Path, warm_up: int) -> Iterator[Part]:
+    del warm_up
+    where = installation(folder / "bmcs")
+    with bmcs.emulated(chosen.bmcs, where.folder) as many:
+        seeded = seed(where, "bmcs", str(many.number), str(many.port), many.fingerprint)
+        with running(where, log=folder / "bmcs.log") as pid:
+            page = signed_in(browser, where, seeded["session"]).new_page()
+            polled = bmcs.measure(page, where, seeded, many, pid, rounds=chosen.rounds)
+            page.context.close()
+    yield "Polling BMCs", bmcs.report(polled)
+
+
+PARTS = {"clicks": of_clicks, "canvas": of_canvas, "design": of_design, "bmcs": of_bmcs}
 
 
 def head(chosen: argparse.Namespace, chromium_version: str) -> None:

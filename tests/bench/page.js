@@ -46,6 +46,19 @@ function watch(wanted) {
   });
 }
 
+/** When, on the clock of the machine, the first frame showed what the selector finds, in ms. */
+function watchFor(selector) {
+  const wanted = { present: [selector], absent: [] };
+  seen.answer = new Promise((resolve) => {
+    const observer = new MutationObserver(() => {
+      if (!isThere(wanted)) return;
+      observer.disconnect();
+      afterFrame((at) => resolve(performance.timeOrigin + at));
+    });
+    observer.observe(document, { subtree: true, childList: true, attributes: true });
+  });
+}
+
 /** Begins to note how long each frame takes; `stopFrames` answers all of them, in ms, and how many places were seen. */
 function startFrames() {
   const times = [];
@@ -79,4 +92,4 @@ async function painted() {
   return { first: first?.startTime ?? null, drawn: seen.drawn };
 }
 
-window.bench = { watch, answer: () => seen.answer, startFrames, stopFrames, painted };
+window.bench = { watch, watchFor, answer: () => seen.answer, startFrames, stopFrames, painted };

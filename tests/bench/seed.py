@@ -2,6 +2,7 @@
 
 - `python -m tests.bench.seed drives`: drives of several sizes, each with two snapshots
 - `python -m tests.bench.seed canvas 1000`: an infrastructure with so many arrays
+- `python -m tests.bench.seed bmcs 500 PORT FINGERPRINT`: servers behind the emulated BMCs, ten in an InstanceArray
 - `python -m tests.bench.seed deploy`: an empty infrastructure, and a pool for what is deployed there
 """
 
@@ -25,6 +26,7 @@ from django.core.management import call_command  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from editor import actions as editor_actions  # noqa: E402
+from editor import sealed  # noqa: E402
 from editor.design import mark_deployed  # noqa: E402
 from editor.models import (  # noqa: E402
     Drive,
@@ -41,10 +43,12 @@ from editor.models import (  # noqa: E402
     ServerType,
     StoragePool,
     StorageType,
+    Trust,
     User,
 )
 from editor.reconcile import Worker  # noqa: E402
 from snapshots import actions  # noqa: E402
+from tests.bench import emulated  # noqa: E402
 
 GB_IN_MB = 1024
 DRIVES = (
@@ -56,6 +60,7 @@ DRIVES = (
 """Name, MB, and how many scattered writes each of its three layers gets."""
 SNAPSHOTS = 2
 SERVERS_PER_ARRAY = 2
+SERVERS_READ_PER_ARRAY = 10
 
 
 def main(what: str, *arguments: str) -> dict[str, Any]:
@@ -65,6 +70,8 @@ def main(what: str, *arguments: str) -> dict[str, Any]:
     owner = owner or User.objects.create_user("bench@example.org", None, name="Bench")
     if what == "drives":
         made = drives(owner)
+    elif what == "bmcs":
+        made = bmcs(owner, int(arguments[0]), port=arguments[1], fingerprint=arguments[2])
     elif what == "deploy":
         made = deploy(owner)
     else:
@@ -163,6 +170,31 @@ def canvas(owner: User, arrays: int) -> dict[str, Any]:
         "arrays": arrays,
         "instance_array": infrastructure.instance_arrays.order_by("pk")[0].pk,
         "servers": Server.objects.count(),
+    }
+
+
+def bmcs(owner: User, number: int, *, port: str, fingerprint: str) -> dict[str, Any]:
+    """Nobody has read any of them yet."""
+    infrastructure, networks = _infrastructure(owner, "bench-bmcs")
+    for first in range(0, number, SERVERS_READ_PER_ARRAY):
+        _instance_array(networks, f"web-{first}", count=min(SERVERS_READ_PER_ARRAY, number - first))
+    password = sealed.first_key().seal("a password")
+    servers = list(Server.objects.order_by("pk"))
+    for index, server in enumerate(servers):
+        server.driver, server.address = "redfish", f"https://{emulated.host(index)}:{port}"
+        server.username, server.password_sealed = "bench", password
+        server.trust, server.certificate = Trust.PINNED, fingerprint
+        server.power, server.power_seen_at = Power.UNKNOWN, None
+    Server.objects.bulk_update(
+        servers,
+        ["driver", "address", "username", "password_sealed", "trust", "certificate", "power", "power_seen_at"],
+    )
+    mark_deployed(infrastructure)
+    editor_actions.tidy_up(infrastructure, by=owner)
+    array = infrastructure.instance_arrays.order_by("pk")[0]
+    return {
+        "instance_array": array.pk,
+        "instances": list(array.instances.order_by("number").values_list("pk", flat=True)),
     }
 
 
