@@ -185,10 +185,15 @@ class Machines:
             time.sleep(0.05)
 
     def _run(self, *command: str, log: str) -> None:
+        """Starts a program that the kernel ends with the tests, should nobody be left to do so."""
         with (self._folder / log).open("wb") as out:
             self._processes.append(
                 subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=os.environ | {"LC_ALL": "C"}
+                    ["setpriv", "--pdeathsig", "KILL", *command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    env=os.environ | {"LC_ALL": "C"},
                 )
             )
 
