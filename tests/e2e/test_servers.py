@@ -19,6 +19,8 @@ def test_servers_of_a_file_are_looked_at_imported_and_checked(people: People) ->
         page.get_by_role("row", name="2 rack-9 M.16.64 at simulated://rack-9?start=off, with a password")
     ).to_be_visible()
     page.get_by_role("button", name="Add 1 server").click()
+    expect(page.get_by_text("1 server added.")).to_be_visible()
+    page.goto("/admin/editor/server/?q=rack-9")  # there may be more than fit on a page
     page.get_by_role("link", name="rack-9", exact=True).click()
 
     connection = page.get_by_role("region", name="Connection")

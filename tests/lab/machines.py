@@ -14,12 +14,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-
-import libvirt
+from typing import TYPE_CHECKING
 
 from tests.e2e.bmcs import Guard
 from tests.e2e.product import free_port
 from tests.lab.guest import Guest
+
+if TYPE_CHECKING:
+    import libvirt
 
 WAIT_SECONDS = 60
 
@@ -149,6 +151,8 @@ class Machines:
         self._processes = []
 
     def _start_libvirt(self) -> libvirt.virConnect:
+        import libvirt  # only there where machines are, while this module is read everywhere
+
         for name in ("etc", "lib", "cache", "log", "sockets"):
             (self._folder / name).mkdir()
         (self._folder / "etc/qemu.conf").write_text(_QEMU_CONF)
