@@ -267,6 +267,9 @@ def _locked(instance: Instance) -> tuple[Instance, Server | None, list[Drive]]:
         .order_by("pk")
     )
     fresh = Instance.objects.select_related("instance_array").get(pk=instance.pk)
+    # Whoever waited for the lock while the server was replaced has locked the one that went.
+    if fresh.server_id != (server.pk if server else None):
+        raise Refused(f"{fresh.label} has another server by now. Look at it again.")
     fresh.server = server
     return fresh, server, drives
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connections, transaction
 
-from editor import actions, entries, imports, inventory
+from editor import actions, entries, imports, inventory, replacement
 from editor.models import Instance, PowerCommand, Server, ServerType, User
+from editor.rules import Refused
 from tests import factories
-from tests.together import together
+from tests.together import WAIT_SECONDS, together, until_waiting
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgres]
 
@@ -69,6 +72,35 @@ def test_of_a_replacement_and_a_power_on_one_gets_through(first: str, ada: User)
     old = Server.objects.get(instance=instance)
     assert sorted(map(bool, ended)) == [False, True]
     assert (new.replaces_id is None) is (old.power_command == PowerCommand.POWER_ON)
+
+
+def test_server_that_is_being_replaced_is_not_powered_on_afterwards(ada: User) -> None:
+    olga = factories.make_user("Olga Own")
+    factories.make_instance_array(factories.make_infrastructure(olga), count=1)
+    instance, new = Instance.objects.get(), factories.make_free_server()
+    old = Server.objects.get(instance=instance)
+    inventory.ask_replace(instance, new, by=ada, drain=True)
+
+    def power_on() -> str:
+        try:
+            actions.power_on(instance, by=olga)
+        except Refused as refused:
+            return str(refused)
+        finally:
+            connections.close_all()
+        return ""
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            list(Server.objects.select_for_update())
+            waiting = pool.submit(power_on)
+            until_waiting(1, [waiting])
+            replacement.carry_out(new.pk)
+        waiting.result(WAIT_SECONDS)
+
+    old.refresh_from_db()
+    assert Instance.objects.get().server == new
+    assert old.power_command == ""
 
 
 def test_one_free_server_replaces_one_only(ada: User) -> None:
