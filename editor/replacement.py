@@ -12,7 +12,7 @@ from django.db import transaction
 
 from editor import servers
 from editor.actions import power_topics
-from editor.models import DeployItem, DeployState, Event, Instance, Power, Result, Server, Told, User
+from editor.models import DeployItem, DeployState, Drive, Event, Instance, Power, Result, Server, Told, User
 from editor.reconcile import Job, Lane
 
 
@@ -71,8 +71,13 @@ def _settle(seen: Server, why: str | None) -> None:
     by = seen.replace_asked_by
     if new.replaces_id != instance.pk:
         return  # settled already
+    drives = Drive.objects.select_for_update(of=("self",)).filter(instance=instance).order_by("pk")
+    held = next((drive for drive in drives.select_related("drive_array") if drive.hold), None)
     if instance.server_id != old_pk or old is None:
         why = f"{instance} has another server by now."
+    elif held and not why:
+        # A revert has made sure that the server there is off; the one that comes may be running.
+        why = f"{held.label} is busy: {held.hold} Try again when that is done."
     new.replaces, new.replace_asked_by, new.replace_vouched = None, None, False
     new.save(update_fields=["replaces", "replace_asked_by", "replace_vouched"])
     if why or old is None:

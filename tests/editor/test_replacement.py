@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from editor import actions, deploys, edits, entries, inventory, servers
+from editor import actions, deploys, edits, entries, inventory, replacement, servers
 from editor.models import Deploy, DeployState, Drive, Event, Instance, Power, PowerCommand, Result, Server, User
 from editor.power import PowerCommand as Told
 from editor.reconcile import Worker
@@ -184,7 +184,6 @@ def test_only_administrators_replace(rack: Rack) -> None:
 
 def test_nobody_else_gets_at_either_meanwhile(rack: Rack) -> None:
     rack.ask(drain=False)
-    (snapshot,) = factories.make_snapshots(Drive.objects.get(), 1)
 
     with pytest.raises(Refused, match=f"web-1 waits: {rack.new} is taking its place. Try again in a moment."):
         actions.power_on(rack.instance, by=rack.olga)
@@ -194,10 +193,25 @@ def test_nobody_else_gets_at_either_meanwhile(rack: Rack) -> None:
     entry = entries.Entry(rack.new.serial, rack.new.server_type, "simulated", "simulated://elsewhere")
     with pytest.raises(Refused, match="Try again later"):
         inventory.change(rack.new, entry, by=rack.ada)
-    # A revert needs the instance off, and either server is.
-    snapshot_actions.request_revert(snapshot, by=rack.olga, expect=[])
     rack.work()
     assert rack.instance.server == rack.new
+
+
+def test_drive_that_is_being_reverted_does_not_get_a_server_that_may_run(rack: Rack) -> None:
+    (snapshot,) = factories.make_snapshots(Drive.objects.get(), 1)
+    servers.driver_of(rack.new).send(servers.bmc_of(rack.new), Told.POWER_ON)
+    rack.ask(drain=False)
+    snapshot_actions.request_revert(snapshot, by=rack.olga, expect=[])
+
+    replacement.carry_out(rack.new.pk)
+
+    assert rack.instance.server == rack.old
+    assert rack.old.hold == ""
+    assert rack.new in Server.objects.free()
+    assert rack.told()[-1] == (
+        "could not replace the server of",
+        f"web-data-1 is busy: Reverting to #{snapshot.number}. Try again when that is done. Nothing was changed.",
+    )
 
 
 def test_deploy_waits_for_it(rack: Rack) -> None:
