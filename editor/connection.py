@@ -38,7 +38,8 @@ def _check(pk: int) -> Callable[[Callable[[], bool]], timedelta | None]:
 
 def check(pk: int) -> None:
     """Has the BMC describe itself and stores what it says, or why it does not."""
-    server = Server.objects.filter(pk=pk).first()
+    with readings.at_the_database():
+        server = Server.objects.filter(pk=pk).first()
     if server is None:
         return
     found: dict[str, Any] = {"described": None, "check_error": "", "check_detail": ""}

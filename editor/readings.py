@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from editor.actions import power_topics
@@ -108,9 +108,16 @@ def _judge_command(server: Server, reading: Power, now: datetime, *, label: str)
 
 @contextmanager
 def at_the_database() -> Iterator[None]:
-    """One of the few turns at the database of threads that ask BMCs."""
+    """One of the few turns at the database of threads that ask BMCs.
+
+    The connection ends with the turn: nobody keeps one while waiting for a BMC.
+    """
     with _turn:
-        yield
+        try:
+            yield
+        finally:
+            if threading.current_thread() is not threading.main_thread() and not connection.in_atomic_block:
+                connection.close()
 
 
 def is_ahead_of_time(server: Server, now: datetime) -> bool:

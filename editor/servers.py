@@ -145,7 +145,9 @@ def pause_after(server: Server, reading: Power, now: datetime, *, free: bool = F
 
 def read(pk: int) -> Power:
     """Asks the BMC now, stores what it says and answers it. Unknown when it does not answer."""
-    return _read(Server.objects.get(pk=pk))
+    with readings.at_the_database():
+        server = Server.objects.get(pk=pk)
+    return _read(server)
 
 
 def read_twice(pk: int) -> Power:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from editor import actions, bell, pace, power, servers
+from editor import actions, bell, pace, power, replacement, servers
+from editor import connection as connecting
 from editor.models import Event, Instance, Power, Result, Server
 from editor.power import Bmc, Description, PowerCommand, PowerDriver, PowerError, PowerState
 from editor.reconcile import Job, Lane, Worker
@@ -231,6 +233,51 @@ def test_bmcs_that_hang_hold_up_neither_the_others_nor_other_work(bmcs: FakeBmcs
 
     assert len(others) == 475
     assert Server.objects.filter(power=Power.UNKNOWN).count() == 25
+
+
+@pytest.mark.parametrize("what", ["command", "check", "two readings", "replacement"])
+@pytest.mark.django_db(transaction=True)
+def test_nobody_keeps_a_connection_to_the_database_while_waiting_for_a_bmc(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bool] = []
+
+    class Watching(FakeBmcs):
+        def read(self, bmc: Bmc) -> PowerState:
+            kept.append(connection.connection is not None)
+            return PowerState.OFF
+
+        def send(self, bmc: Bmc, command: PowerCommand) -> None:
+            kept.append(connection.connection is not None)
+
+        def describe(self, bmc: Bmc) -> Description:
+            kept.append(connection.connection is not None)
+            raise PowerError("The BMC of this server does not answer.")
+
+    monkeypatch.setattr(servers, "driver_of", lambda _: Watching())
+    array = factories.make_instance_array(factories.make_infrastructure(), count=1)
+    new = factories.make_free_server()
+    Server.objects.filter(pk=new.pk).update(replaces=array.instances.get())
+    Server.objects.filter(instance__isnull=False).update(power_command="power_on", power_asked_at=timezone.now())
+    server = Server.objects.get(instance__isnull=False)
+    ask: Callable[[], object] = {
+        "command": lambda: servers.attend(server),
+        "check": lambda: connecting.check(server.pk),
+        "two readings": lambda: servers.read_twice(server.pk),
+        "replacement": lambda: replacement.carry_out(new.pk),
+    }[what]
+
+    def run() -> None:
+        try:
+            ask()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(run).result(WAIT_SECONDS)
+
+    assert kept
+    assert not any(kept)
 
 
 waiting: list[Job] = []
