@@ -28,8 +28,8 @@ LATE = timedelta(seconds=60)
 """A command that nobody sent for so long is dropped: the person who gave it has moved on."""
 AGAIN = timedelta(seconds=10)
 """How often a soft shutdown is sent."""
-MOMENT_SECONDS = 0.2
-"""Between the two readings that must both say that a machine is off."""
+MOMENT_SECONDS = 0.05
+"""Between the two readings that must both say that a machine is off; a real BMC takes longer to answer one."""
 NO_STATE = "The BMC answers, but does not say whether the server is on."
 
 _chance = random.Random().random  # noqa: S311 - nothing secret: it spreads readings over time
