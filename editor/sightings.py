@@ -11,7 +11,7 @@ from pathlib import Path
 from django.db.models import Q
 from django.utils import timezone
 
-from editor.models import Server
+from editor.models import Power, Server
 
 TOGETHER = timedelta(seconds=1)
 
@@ -46,7 +46,9 @@ class Sightings:
             at = min(noted.values())
             # A reading of another thread may be newer. One from the future was written before the clock was set back.
             newer = Q(power_seen_at__gt=at, power_seen_at__lte=max(timezone.now(), *noted.values()))
-            Server.objects.filter(pk__in=noted).exclude(newer).update(power_seen_at=at)
+            # One whose BMC was moved since is not known to have been seen there.
+            known = Server.objects.filter(pk__in=noted).exclude(power=Power.UNKNOWN, power_seen_at=None)
+            known.exclude(newer).update(power_seen_at=at)
         return TOGETHER
 
 

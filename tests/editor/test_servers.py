@@ -10,6 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from editor import actions, readings, servers
+from editor.entries import MOVED
 from editor.models import Event, Instance, Power, Server, User
 from editor.power import PowerCommand
 from editor.reconcile import Worker
@@ -243,6 +244,17 @@ def test_time_stored_for_readings_written_together_is_never_ahead(rack: Rack) ->
     sightings.write(lambda: False)
 
     assert set(Server.objects.values_list("power_seen_at", flat=True)) == {start + timedelta(seconds=5)}
+
+
+def test_bmc_that_was_moved_counts_as_never_seen_until_the_new_one_answers(rack: Rack) -> None:
+    sightings = Sightings()
+    sightings.note(rack.server().pk, rack.clock())
+    moved = {"power": Power.UNKNOWN, "power_seen_at": None, "power_error": MOVED, "address": "simulated://elsewhere"}
+    Server.objects.update(**moved)
+
+    sightings.write(lambda: False)
+
+    assert rack.server().power_seen_at is None
 
 
 def test_command_nobody_could_send_in_time_is_dropped(rack: Rack) -> None:
