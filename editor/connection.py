@@ -43,7 +43,7 @@ def check(pk: int) -> None:
     if server is None:
         return
     found: dict[str, Any] = {"described": None, "check_error": "", "check_detail": ""}
-    reading, bmc = Power.UNKNOWN, None
+    reading, bmc = None, None
     try:
         bmc = servers.bmc_of(server)
         said = servers.driver_of(server).describe(bmc)
@@ -58,8 +58,10 @@ def check(pk: int) -> None:
         # Changed meanwhile, it was asked with what is not true any more: then it is checked again.
         same = Server.objects.filter(pk=pk, revision=server.revision)
         is_same = same.update(check_asked_at=None, checked_at=now, **found)
-    if is_same:
-        readings.settle_reading(server, reading, found["check_error"], now)
+    # Many a BMC that fails to describe itself still says whether its server is on: it is read right after this.
+    if is_same and reading is not None:
+        why = servers.NO_STATE if reading == Power.UNKNOWN else ""
+        readings.settle_reading(server, reading, why, now)
 
 
 def as_json(said: power.Description) -> dict[str, Any]:

@@ -50,6 +50,27 @@ def test_silent_bmc_says_why(ada: User) -> None:
     assert "no route to host" in server.check_detail
 
 
+def test_bmc_that_cannot_describe_itself_is_still_believed_about_power(
+    ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = factories.make_instance_array(factories.make_infrastructure(), count=1, power=Power.ON)
+    server = Server.objects.get(instance__instance_array=array)
+
+    class Taciturn:
+        def describe(self, bmc: Bmc) -> Description:
+            raise PowerError("The BMC did not answer in time.")
+
+    inventory.ask_checks(Server.objects.all(), by=ada)
+    with monkeypatch.context() as patched:
+        patched.setattr(servers, "driver_of", lambda _: Taciturn())
+        connection.check(server.pk)
+
+    server.refresh_from_db()
+    assert (server.check_error, server.check_asked_at) == ("The BMC did not answer in time.", None)
+    assert (server.power, server.power_error) == (Power.ON, "")
+    assert not Event.objects.told().exists()
+
+
 def test_what_is_said_of_a_password_is_left_out(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = factories.make_free_server().server_type
     entry = entries.Entry("R-7", kind, "simulated", "simulated://r-7", "root", "hunter2")
