@@ -53,7 +53,7 @@ class System(AnySystem):  # type: ignore[misc]  # sushy comes without types
         """Answers the version of the BMC's firmware; empty when the system does not say which BMC it has."""
         try:
             return text(self._conn.get(self.json["Links"]["ManagedBy"][0]["@odata.id"]).json()["FirmwareVersion"])
-        except (exceptions.SushyError, LookupError, TypeError):
+        except (PowerError, exceptions.SushyError, LookupError, TypeError):
             return ""
 
     def boot_order(self) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ class System(AnySystem):  # type: ignore[misc]  # sushy comes without types
             try:
                 options = self._conn.get(boot["BootOptions"]["@odata.id"] + "?$expand=.($levels=1)").json()["Members"]
                 names = {text(one["BootOptionReference"]): text(one.get("DisplayName")) for one in options}
-            except (exceptions.SushyError, LookupError, TypeError, AttributeError):
+            except (PowerError, exceptions.SushyError, LookupError, TypeError, AttributeError):
                 pass  # not all BMCs have names, or tell all of them at once
         target, lasting = text(boot.get("BootSourceOverrideTarget")), boot.get("BootSourceOverrideEnabled")
         first = [f"{target} (once)" if lasting == "Once" else target] if lasting in {"Once", "Continuous"} else []

@@ -772,6 +772,18 @@ def test_description_of_a_taciturn_device(driver: RedfishPower, device: Device, 
     assert (driver.describe(bmc(device)).boot_order, driver.describe(bmc(device)).firmware) == ((), "")
 
 
+def test_what_a_device_garbles_is_missing_in_its_description_only(driver: RedfishPower, device: Device) -> None:
+    options, manager = f"{SYSTEM}/BootOptions", "/redfish/v1/Managers/1"
+    boot = {"BootOrder": ["Boot0001"], "BootOptions": {"@odata.id": options}}
+    device.answers[f"GET {SYSTEM}"] = system(Model="R650", Boot=boot, Links={"ManagedBy": [{"@odata.id": manager}]})
+    for path in (f"{options}?$expand=.($levels=1)", manager):
+        device.answers[f"GET {path}"] = Answer(b"<html>")
+
+    said = driver.describe(bmc(device))
+
+    assert (said.model, said.firmware, said.boot_order) == ("R650", "", ("Boot0001",))
+
+
 def test_nothing_is_logged(driver: RedfishPower, device: Device, caplog: pytest.LogCaptureFixture) -> None:
     """At each reading, for each BMC: and sushy would add whole answers, with whatever is in them."""
     device.answers[f"GET {SYSTEM}"] = Answer({"error": {"message": "Who are you?"}}, 401)
