@@ -17,6 +17,8 @@ from editor.words import elapsed
 
 RESET_SECONDS = 3
 """A machine that was only ever seen on is looked at for so long after a reset: it may be too quick to be seen off."""
+OUT_OF_SIGHT = timedelta(seconds=60)
+"""A machine that nobody saw for longer may have gone off and been started again by somebody."""
 WRITERS = 4
 """So many threads that ask BMCs are at the database at a time: each has a connection of its own while it is there."""
 
@@ -60,6 +62,15 @@ def judge(server: Server, reading: Power, now: datetime, *, label: str) -> Outco
     )
 
 
+def was_out_of_sight(server: Server, now: datetime) -> bool:
+    """Whether a machine that is to shut down may be another run of it than the one that was asked.
+
+    One that a deploy holds is that deploy's until it is off.
+    """
+    times = [at for at in (server.power_seen_at, server.power_sent_at) if at is not None]
+    return not server.hold and bool(times) and now - max(times) > OUT_OF_SIGHT
+
+
 def _judge_command(server: Server, reading: Power, now: datetime, *, label: str) -> Outcome:
     command = PowerCommand(server.power_command)
     asked_at, sent_at = server.power_asked_at or now, server.power_sent_at or now
@@ -79,15 +90,18 @@ def _judge_command(server: Server, reading: Power, now: datetime, *, label: str)
             PowerCommand.RESET: "reset",
         }[command]
         return Outcome(ended=True, verb=verb, text=f"{label} is {reading.label.lower()} after {took}.")
-    if server.power_deadline is None or now <= server.power_deadline or server.power_overdue:
+    is_late = server.power_deadline is not None and now > server.power_deadline
+    is_unclear = command == PowerCommand.SOFT_SHUTDOWN and reading == Power.ON and was_out_of_sight(server, now)
+    if server.power_overdue or not (is_late or is_unclear):
         return Outcome()
-    if reading == Power.UNKNOWN:
-        return Outcome(
-            ended=True,
-            verb=f"could not confirm the {command.label} of",
-            text=f"The BMC took the command, then stopped answering. Whether {label} obeyed is not known.",
-            result=Result.FAILED,
-        )
+    if reading == Power.UNKNOWN or not is_late:
+        text = f"The BMC took the command, then stopped answering. Whether {label} obeyed is not known."
+        if is_unclear:
+            text = (
+                f"{label} is on, but for more than a minute nobody could see it: it may have been started again. "
+                "Ask again if it is to stop."
+            )
+        return Outcome(ended=True, verb=f"could not confirm the {command.label} of", text=text, result=Result.FAILED)
     if command == PowerCommand.SOFT_SHUTDOWN:
         return Outcome(
             overdue=True,

@@ -57,6 +57,8 @@ def is_to_hear_again(server: Server, reading: Power, now: datetime) -> bool:
         return False
     if server.power_overdue or (server.power_deadline and now > server.power_deadline):
         return False
+    if readings.was_out_of_sight(server, now):
+        return False
     # A clock that was set back must not make anybody wait.
     return not timedelta() <= now - server.power_sent_at < AGAIN
 

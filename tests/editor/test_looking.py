@@ -316,6 +316,27 @@ def test_soft_shutdown_is_not_sent_again_after_its_time_limit(rack: Rack) -> Non
     assert rack.server.power_overdue
 
 
+@pytest.mark.parametrize("why", ["no worker", "silent BMC"])
+def test_soft_shutdown_is_not_sent_again_to_a_machine_that_may_have_been_started_again(rack: Rack, why: str) -> None:
+    actions.soft_shut_down(rack.instance, by=rack.operator, limit_seconds=86400)
+    rack.look()
+    if why == "silent BMC":
+        rack.says(PowerError("The BMC of this server does not answer."))
+        rack.reads(300)
+        rack.says(PowerState.ON)
+    sent = len(rack.bmcs.sent)
+
+    rack.look(600)
+    rack.reads(60)
+
+    assert len(rack.bmcs.sent) == sent
+    server = rack.server
+    assert (server.shown_power, server.power_command) == (Power.ON, "")
+    assert server.trouble
+    assert (server.trouble.verb, server.trouble.result) == ("could not confirm the Soft Shutdown of", Result.FAILED)
+    assert "it may have been started again. Ask again if it is to stop." in server.trouble.text
+
+
 def test_soft_shutdown_that_was_given_up_is_not_sent_again(rack: Rack) -> None:
     actions.soft_shut_down(rack.instance, by=rack.operator)
     rack.look(0.1)

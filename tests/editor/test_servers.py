@@ -118,7 +118,8 @@ def test_ignored_soft_shutdown_says_so_and_is_never_forced(db: None, clock: Cloc
     rack = Rack(clock, "soft=ignored")
     actions.soft_shut_down(rack.instance, by=rack.operator)
     rack.look(0.1)
-    rack.look(119)
+    rack.look(60)
+    rack.look(59)
     assert not rack.server().power_overdue
 
     rack.look(2)
