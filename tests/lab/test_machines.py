@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from playwright.sync_api import Page, expect
 
 from tests.e2e.hands import Hands
@@ -20,7 +22,9 @@ from tests.e2e.steps import (
     without_page_load,
 )
 from tests.lab.guest import STOPPING, UP
-from tests.lab.machines import Machines
+
+if TYPE_CHECKING:
+    from tests.lab.machines import Machines
 
 SOON_MS = 30_000
 """A machine takes some seconds, a busy one more."""
