@@ -55,6 +55,10 @@ _NOTHING_TO_DO = {
 }
 _OBEYED = _NOTHING_TO_DO | {PowerCommand.HARD_POWER_OFF: {PowerState.OFF}}
 
+# Answers of a BMC that could not obey, or that had obeyed already: OpenStack's emulated one in front of libvirt says
+# 500 at the moment when a machine goes off. A reset that fails like that may leave the machine off: it is told.
+_MAY_BE_OBEYED = {command: {400, 409, 500} for command in PowerCommand} | {PowerCommand.RESET: {400, 409}}
+
 
 class RedfishPower(PowerDriver):
     """Remembers sessions and resets: one for all servers."""
@@ -77,17 +81,21 @@ class RedfishPower(PowerDriver):
             if kind is None:
                 detail = f"offered: {', '.join(sorted(one.value for one in offered))}"
                 raise PowerError(_not_offered(command), detail, permanent=True)
+            earlier = self._resets.get(bmc.address, 0)
+            if command == PowerCommand.RESET:
+                # Before it is sent: others read meanwhile, and the BMC's answer may get lost.
+                self._resets[bmc.address] = time.monotonic() + OFF_IN_RESET_SECONDS
             try:
                 system.reset_system(kind)
             except exceptions.HTTPError as error:
-                if error.status_code not in {400, 409}:
+                if command == PowerCommand.RESET:
+                    self._resets[bmc.address] = earlier
+                if error.status_code not in _MAY_BE_OBEYED[command]:
                     raise
                 system.refresh()
                 if self._state(bmc, system) not in _OBEYED[command]:
                     raise
-            if command == PowerCommand.RESET:
-                self._resets[bmc.address] = time.monotonic() + OFF_IN_RESET_SECONDS
-            elif command == PowerCommand.HARD_POWER_OFF:
+            if command == PowerCommand.HARD_POWER_OFF:
                 self._resets.pop(bmc.address, None)  # this "off" will be one
 
     def describe(self, bmc: Bmc) -> Description:

@@ -698,7 +698,7 @@ def test_device_that_can_be_told_nothing(driver: RedfishPower, device: Device) -
         driver.send(bmc(device), PowerCommand.RESET)
 
 
-@pytest.mark.parametrize("status", [400, 409])
+@pytest.mark.parametrize("status", [400, 409, 500])
 def test_no_to_a_command_that_is_obeyed_already_is_fine(driver: RedfishPower, device: Device, status: int) -> None:
     """Between the reading and the command somebody else was faster."""
 
@@ -712,11 +712,20 @@ def test_no_to_a_command_that_is_obeyed_already_is_fine(driver: RedfishPower, de
     driver.send(bmc(device), PowerCommand.HARD_POWER_OFF)
 
 
-@pytest.mark.parametrize("status", [400, 409])
-def test_no_to_a_command_that_is_not_obeyed_is_told(driver: RedfishPower, device: Device, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (400, r"refused Soft Shutdown\. Look at the machine"),
+        (409, r"refused Soft Shutdown\. Look at the machine"),
+        (500, r"reports a fault of its own\."),
+    ],
+)
+def test_no_to_a_command_that_is_not_obeyed_is_told(
+    driver: RedfishPower, device: Device, status: int, sentence: str
+) -> None:
     device.answers[f"POST {RESET}"] = Answer({"error": {"message": "Lid is open."}}, status)
 
-    with pytest.raises(PowerError, match=r"refused Soft Shutdown\. Look at the machine") as told:
+    with pytest.raises(PowerError, match=sentence) as told:
         driver.send(bmc(device), PowerCommand.SOFT_SHUTDOWN)
 
     assert (told.value.detail, told.value.permanent) == (f"{status}: Lid is open.", False)
@@ -728,6 +737,64 @@ def test_reset_type_that_the_device_does_not_know_after_all(driver: RedfishPower
 
     with pytest.raises(PowerError, match=r"does not offer Hard Power Off\."):
         driver.send(bmc(device), PowerCommand.HARD_POWER_OFF)
+
+
+def test_off_while_a_reset_is_sent_is_not_called_off(driver: RedfishPower, device: Device) -> None:
+    """Some BMCs answer when the machine runs again; others ask them meanwhile."""
+    meanwhile = []
+
+    def restart(handler: BaseHTTPRequestHandler) -> None:
+        device.answers[f"GET {SYSTEM}"] = system("Off")
+        meanwhile.append(driver.read(bmc(device)))
+        send(handler, Answer(status=204))
+
+    device.answers[f"POST {RESET}"] = restart
+    driver.send(bmc(device), PowerCommand.RESET)
+
+    assert meanwhile == [PowerState.POWERING_ON]
+
+
+def test_off_after_a_reset_whose_answer_got_lost_is_not_called_off(driver: RedfishPower, device: Device) -> None:
+    device.answers[f"POST {RESET}"] = lambda handler: handler.connection.close()
+    with pytest.raises(PowerError):
+        driver.send(bmc(device), PowerCommand.RESET)
+    device.answers[f"GET {SYSTEM}"] = system("Off")
+
+    assert driver.read(bmc(device)) == PowerState.POWERING_ON
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [(400, r"refused Reset\."), (409, r"refused Reset\."), (500, r"reports a fault of its own\.")],
+)
+def test_off_after_a_reset_that_failed_is_off(driver: RedfishPower, device: Device, status: int, sentence: str) -> None:
+    device.answers[f"POST {RESET}"] = Answer({"error": {"message": "No."}}, status)
+    with pytest.raises(PowerError, match=sentence):
+        driver.send(bmc(device), PowerCommand.RESET)
+    device.answers[f"GET {SYSTEM}"] = system("Off")
+
+    assert driver.read(bmc(device)) == PowerState.OFF
+
+
+def test_refused_second_reset_does_not_end_the_first(driver: RedfishPower, device: Device) -> None:
+    driver.send(bmc(device), PowerCommand.RESET)
+    device.answers[f"POST {RESET}"] = Answer({"error": {"message": "In progress."}}, 409)
+    with pytest.raises(PowerError):
+        driver.send(bmc(device), PowerCommand.RESET)
+    device.answers[f"GET {SYSTEM}"] = system("Off")
+
+    assert driver.read(bmc(device)) == PowerState.POWERING_ON
+
+
+def test_reset_that_leaves_the_server_off_is_told(driver: RedfishPower, device: Device) -> None:
+    def fail(handler: BaseHTTPRequestHandler) -> None:
+        device.answers[f"GET {SYSTEM}"] = system("Off")
+        send(handler, Answer({"error": {"message": "No memory."}}, 500))
+
+    device.answers[f"POST {RESET}"] = fail
+
+    with pytest.raises(PowerError, match=r"reports a fault of its own\."):
+        driver.send(bmc(device), PowerCommand.RESET)
 
 
 def test_hard_power_off_after_a_reset_is_off(driver: RedfishPower, device: Device) -> None:
