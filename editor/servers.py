@@ -30,6 +30,8 @@ AGAIN = timedelta(seconds=10)
 """How often a soft shutdown is sent."""
 MOMENT_SECONDS = 0.05
 """Between the two readings that must both say that a machine is off; a real BMC takes longer to answer one."""
+_NOT_SENT = "It waited for a minute and no BMC is known to have taken it. Ask again."
+_MAY_BE_SENT = "It is not known whether it was sent. Look whether the server restarts, or ask again."
 NO_STATE = "The BMC answers, but does not say whether the server is on."
 
 _chance = random.Random().random  # noqa: S311 - nothing secret: it spreads readings over time
@@ -43,12 +45,16 @@ class Step(Enum):
     READ = auto()
 
 
-def next_step(server: Server, now: datetime) -> Step:
-    """Decides from the row alone."""
+def next_step(server: Server, now: datetime, since: datetime | None = None) -> Step:
+    """Decides from the row alone. A reset from before `since` may have been sent by another worker, who died over it.
+
+    Any other command that is sent twice does nothing the second time.
+    """
     if not server.power_command or server.power_sent_at:
         return Step.READ
     asked_at = server.power_asked_at or now
-    return Step.DROP if now - asked_at > LATE else Step.SEND
+    may_be_sent = server.power_command == PowerCommand.RESET and since is not None and asked_at < since
+    return Step.DROP if may_be_sent or now - asked_at > LATE else Step.SEND
 
 
 def is_to_hear_again(server: Server, reading: Power, now: datetime) -> bool:
@@ -65,13 +71,13 @@ def is_to_hear_again(server: Server, reading: Power, now: datetime) -> bool:
 
 def jobs(now: datetime, since: datetime) -> Iterator[Job]:
     """A job for each server, which asks for a pause, and one to write when they were seen."""
-    del now, since  # a server is looked at again and again, whoever asked and when
+    del now  # a server is looked at again and again
     in_use = set(Instance.objects.filter(server__isnull=False).values_list("server_id", flat=True))
     for server in Server.objects.order_by("pk"):
         wanted = bool(server.power_command and not server.power_sent_at)
         yield Job(
             server.topic,
-            _attend(server, free=server.pk not in in_use),
+            _attend(server, free=server.pk not in in_use, since=since),
             at_once=wanted or server.look_asked_at is not None,
             lane=lane_of(server),
         )
@@ -87,28 +93,29 @@ def lane_of(server: Server) -> Lane:
     return Lane.ASK if server.power_command else Lane.LOOK
 
 
-def _attend(server: Server, *, free: bool) -> Callable[[Callable[[], bool]], timedelta | None]:
+def _attend(server: Server, *, free: bool, since: datetime) -> Callable[[Callable[[], bool]], timedelta | None]:
     def run(should_stop: Callable[[], bool]) -> timedelta | None:
         del should_stop  # one call to a BMC has its own time limit
-        return attend(server, free=free)
+        return attend(server, free=free, since=since)
 
     return run
 
 
-def attend(server: Server, *, free: bool = False) -> timedelta | None:
+def attend(server: Server, *, free: bool = False, since: datetime | None = None) -> timedelta | None:
     """Sends a waiting command, reads the BMC, and settles both; answers when to look again.
 
     `server` is a row that was read a moment ago: what is sent is decided from one that is read now.
     """
-    step = next_step(server, timezone.now())
+    step = next_step(server, timezone.now(), since)
     if step != Step.READ or readings.is_ahead_of_time(server, timezone.now()):
         with readings.at_the_database():
             fresh = readings.in_time(server.pk, timezone.now())
         if fresh is None:
             return None
-        server, step = fresh, next_step(fresh, timezone.now())
+        server, step = fresh, next_step(fresh, timezone.now(), since)
     if step == Step.DROP:
-        readings.settle_not_sent(server, "It waited for a minute and no BMC is known to have taken it. Ask again.")
+        is_reset = server.power_command == PowerCommand.RESET
+        readings.settle_not_sent(server, _MAY_BE_SENT if is_reset else _NOT_SENT)
     elif step == Step.SEND:
         try:
             driver_of(server).send(bmc_of(server), power.PowerCommand(server.power_command))

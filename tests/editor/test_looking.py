@@ -359,6 +359,20 @@ def test_worker_killed_between_two_readings_is_succeeded_by_one_that_sends_again
     assert (too_early, len(rack.bmcs.sent)) == (1, 2)
 
 
+def test_reset_that_a_dead_worker_may_have_sent_is_not_sent_twice(rack: Rack) -> None:
+    actions.reset(rack.instance, by=rack.operator)
+    rack.clock.advance(1)
+    rack.worker = Worker()
+
+    rack.look()
+
+    server = rack.server
+    assert rack.bmcs.sent == []
+    assert server.power_command == ""
+    assert server.trouble
+    assert server.trouble.text.startswith("It is not known whether it was sent.")
+
+
 def test_clock_that_is_set_back_gives_a_command_its_whole_time_again_and_no_more(rack: Rack) -> None:
     actions.soft_shut_down(rack.instance, by=rack.operator, limit_seconds=60)
     rack.look(0.1)
