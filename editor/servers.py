@@ -117,12 +117,7 @@ def attend(server: Server, *, free: bool = False, since: datetime | None = None)
         is_reset = server.power_command == PowerCommand.RESET
         readings.settle_not_sent(server, _MAY_BE_SENT if is_reset else _NOT_SENT)
     elif step == Step.SEND:
-        try:
-            driver_of(server).send(bmc_of(server), power.PowerCommand(server.power_command))
-        except power.PowerError as error:
-            readings.settle_not_sent(server, str(error), error.detail)
-        else:
-            readings.settle_sent(server)
+        _send(server)
     if step != Step.READ:
         with readings.at_the_database():
             fresh = Server.objects.filter(pk=server.pk).first()
@@ -134,6 +129,20 @@ def attend(server: Server, *, free: bool = False, since: datetime | None = None)
     if is_to_hear_again(server, reading, now):
         _send_again(server, now)
     return pause_after(server, reading, now, free=free)
+
+
+def _send(server: Server) -> None:
+    """Has the BMC take the waiting command, and notes whether it did.
+
+    What may have been taken counts as sent: a machine that may be starting must not pass for one that is off.
+    """
+    try:
+        driver_of(server).send(bmc_of(server), power.PowerCommand(server.power_command))
+    except power.PowerError as error:
+        if not error.unsure or server.power_command == PowerCommand.RESET:
+            readings.settle_not_sent(server, str(error), error.detail)
+            return
+    readings.settle_sent(server)
 
 
 def pause_after(server: Server, reading: Power, now: datetime, *, free: bool = False) -> timedelta:

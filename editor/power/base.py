@@ -91,13 +91,15 @@ class PowerError(Exception):
     """A BMC could not be asked or told. The text is the sentence that a user reads.
 
     `detail` is what the device or library said, for support only: it may hold addresses and paths, never a password.
-    `permanent` is true when no later attempt can succeed before somebody changes something.
+    `permanent` is true when no later attempt can succeed before somebody changes something. `unsure` is true of a
+    command that was on its way and may have been taken all the same: only readings tell.
     """
 
-    def __init__(self, sentence: str, detail: str = "", *, permanent: bool = False) -> None:
+    def __init__(self, sentence: str, detail: str = "", *, permanent: bool = False, unsure: bool = False) -> None:
         super().__init__(sentence)
         self.detail = detail
         self.permanent = permanent
+        self.unsure = unsure
 
 
 class PowerDriver(abc.ABC):
@@ -121,7 +123,7 @@ class PowerDriver(abc.ABC):
         May be repeated: a state that is already there, or on its way, is fine and is not begun again. To a server
         that is off, SOFT_SHUTDOWN, HARD_POWER_OFF and RESET do nothing. A SOFT_SHUTDOWN that reaches a server before
         its operating system runs may be lost without a word. Raises PowerError when the BMC did not take the
-        command, or when that is not known.
+        command, or when that is not known: then it is `unsure`.
         """
 
     @abc.abstractmethod

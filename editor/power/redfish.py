@@ -95,6 +95,9 @@ class RedfishPower(PowerDriver):
                 system.refresh()
                 if self._state(bmc, system) not in _OBEYED[command]:
                     raise
+            except PowerError as error:
+                error.unsure = True
+                raise
             if command == PowerCommand.HARD_POWER_OFF:
                 self._resets.pop(bmc.address, None)  # this "off" will be one
 

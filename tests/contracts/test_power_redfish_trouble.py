@@ -754,6 +754,17 @@ def test_off_while_a_reset_is_sent_is_not_called_off(driver: RedfishPower, devic
     assert meanwhile == [PowerState.POWERING_ON]
 
 
+def test_command_whose_answer_got_lost_may_have_been_taken(driver: RedfishPower, device: Device) -> None:
+    device.answers[f"POST {RESET}"] = lambda handler: handler.connection.close()
+    with pytest.raises(PowerError) as lost:
+        driver.send(bmc(device), PowerCommand.HARD_POWER_OFF)
+    device.answers[f"GET {SYSTEM}"] = Answer(status=403)
+    with pytest.raises(PowerError) as refused:
+        driver.send(bmc(device), PowerCommand.HARD_POWER_OFF)
+
+    assert [lost.value.unsure, refused.value.unsure] == [True, False]
+
+
 def test_off_after_a_reset_whose_answer_got_lost_is_not_called_off(driver: RedfishPower, device: Device) -> None:
     device.answers[f"POST {RESET}"] = lambda handler: handler.connection.close()
     with pytest.raises(PowerError):

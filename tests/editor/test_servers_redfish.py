@@ -67,6 +67,18 @@ def test_command_reaches_the_bmc_and_ends_when_the_bmc_says_so(rack: Rack) -> No
     assert Event.objects.told().order_by("pk").last().verb == "forced off"
 
 
+def test_command_whose_answer_got_lost_is_waited_for(rack: Rack) -> None:
+    rack.look("Off")
+    rack.device.answers[f"POST {RESET}"] = lambda handler: handler.connection.close()
+    actions.power_on(rack.instance, by=rack.owner)
+    meanwhile = rack.look("Off")
+    command = Server.objects.get().power_command
+    after = rack.look("On")
+
+    assert [meanwhile, command, after] == [Power.POWERING_ON, "power_on", Power.ON]
+    assert Event.objects.told().order_by("pk").last().verb == "powered on"
+
+
 def test_bmc_that_answers_without_a_state_says_so(rack: Rack) -> None:
     before, after = rack.look("On"), rack.look(None)
 
