@@ -56,6 +56,12 @@ django.setup()
 
 
 ON_ONE_DATABASE = ("admin", "backup", "commands", "demo", "page", "random", "settings", "undo", "urls", "views")
+UNITS = ("contracts", "editor", "snapshots")
+WHOLE = (
+    *("admin", "backup", "commands", "demo", "page", "serve", "urls", "views"),  # from the outside
+    *("at_once", "concurrency", "crash", "live", "together"),  # many at a time, killed at any point
+)
+"""What else is asked for here as a whole is no unit: it is left out of `make test TESTS="-m unit"`."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -66,6 +72,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     few tests of theirs that a database could fail.
     """
     for item in items:
+        if item.path.parent.name in UNITS and not any(word in item.path.stem for word in WHOLE):
+            item.add_marker("unit")
         on_one = any(word in item.path.stem for word in ON_ONE_DATABASE)
         if item.get_closest_marker("django_db") and not on_one:
             item.add_marker("postgres")
