@@ -178,6 +178,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "editor.views.page.newest_event_header",
     "axes.middleware.AxesMiddleware",  # last: it replaces the answer to a sign-in that is locked out
 ]
 

@@ -13,7 +13,7 @@ from editor import actions, canvas
 from editor.models import DriveArray, Infrastructure, InstanceArray, Network, User
 from editor.rules import Refused
 from editor.views.draft import draft_of, last_deploy
-from editor.views.page import Request, is_partial, last_event_id, member_context, visible
+from editor.views.page import Request, is_partial, member_context, newest_event, visible
 from editor.views.presence import people_here
 from editor.views.scene import count, draw, draw_cards, draw_wiring
 
@@ -26,8 +26,8 @@ TOPIC = re.compile(r"(network|instance-array|drive-array)-[0-9]{1,18}")
 def canvas_context(request: HttpRequest, infrastructure: Infrastructure, *, selected: str = "") -> dict[str, Any]:
     """What templates/editor/canvas.html needs, alone or behind a panel."""
     assert isinstance(request.user, User)
-    event = last_event_id()
-    context = member_context(request, infrastructure) | {"event": event} | _scene(infrastructure, selected)
+    context = member_context(request, infrastructure) | _scene(infrastructure, selected)
+    context["event"] = newest_event(request)
     scene = context["scene"]
     context["draft"] = draft_of(infrastructure, request.user, scene.changes)
     context["deployed"] = last_deploy(infrastructure, is_deployed=scene.is_deployed)

@@ -6,6 +6,7 @@ A panel has one URL. htmx asks for the fragment and gets the partial `panel` of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.db.models import Model, QuerySet
@@ -26,13 +27,18 @@ class Request(HttpRequest):
 
 M = TypeVar("M", bound=Model)
 
+NEWEST_EVENT = "X-Newest-Event"
+"""Header of an answer that is at least as new as this Event. What is said meanwhile, static/js/live.js says again."""
+
 
 def visible(request: HttpRequest, rows: QuerySet[M], pk: int, *, path: str = "infrastructure") -> M:
     """Answers the row if the user is a member of its infrastructure; raises Http404 otherwise.
 
     `path` leads from the model to its infrastructure ("" for an infrastructure itself). Missing and forbidden
-    look the same. One query.
+    look the same. Before that it asks for the newest Event, of which the answer tells the page (see NEWEST_EVENT):
+    what is read from then on is at least as new. Two queries.
     """
+    vars(request)["newest_event"] = last_event_id()
     member = f"{path}__memberships__user" if path else "memberships__user"
     row = rows.filter(**{member: request.user}).filter(pk=pk).first()
     if row is None:
@@ -48,6 +54,24 @@ def is_partial(request: HttpRequest) -> bool:
 def last_event_id() -> int:
     """Answers the newest Event's id, 0 without any. A page asks this first: what is read later is at least as new."""
     return Event.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+
+
+def newest_event(request: HttpRequest) -> int:
+    """Answers the Event that was the newest before anything of the answer was read (see `visible`)."""
+    newest: int = vars(request)["newest_event"]
+    return newest
+
+
+def newest_event_header(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Middleware: says how new an answer about an infrastructure is."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        if "newest_event" in vars(request):
+            response.headers[NEWEST_EVENT] = str(newest_event(request))
+        return response
+
+    return middleware
 
 
 def member_context(request: HttpRequest, infrastructure: Infrastructure) -> dict[str, Any]:

@@ -52,6 +52,19 @@ function lookAt(topics) {
   else topics.forEach(say);
 }
 
+// What was said while an answer was on its way, what came with that answer has not heard: it is said once more.
+
+const HEARD_MOST = 100;
+const heard = []; // the newest last
+
+function sayAgain(event) {
+  const newest = event.detail.ctx.response?.headers.get("X-Newest-Event"); // the answer is at least as new
+  if (!newest) return;
+  const missed = heard.filter((message) => message.id > Number(newest));
+  if (missed.length === HEARD_MOST || missed.some((message) => message.refetch)) lookAtEverything();
+  else lookAt([...new Set(missed.flatMap((message) => message.topics ?? []))]);
+}
+
 function move(times) {
   // One search of the page, not one for each of a thousand servers.
   for (const time of document.querySelectorAll("time[data-seen]")) {
@@ -67,6 +80,8 @@ function hear(message) {
   wait();
   show("live");
   move(message.seen ?? {});
+  heard.push(message);
+  if (heard.length > HEARD_MOST) heard.shift();
   if (message.refetch) lookAtEverything();
   else lookAt(message.topics ?? []);
 }
@@ -207,6 +222,7 @@ if (infrastructure) {
   document.addEventListener("looks-at", look);
   document.addEventListener("submit", holdSubmit, true);
   document.addEventListener("htmx:config:request", holdRequest, true);
+  document.addEventListener("htmx:after:swap", sayAgain);
   document.addEventListener("htmx:after:settle", () => show(state)); // what was swapped in knows nothing of it
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && tryNow());
   addEventListener("online", tryNow);

@@ -89,7 +89,7 @@ class Hands:
         self._ask("delete", snapshot=snapshot, by=by)
 
     def press_power_button(self, instance: int, state: str) -> None:
-        """Somebody stands before the machine: at once it is on or off, whatever anybody asked here."""
+        """Somebody stands before the machine: at once it is on or off, and somebody else presses "Check now"."""
         self._ask("press_power_button", instance=instance, state=state)
 
     def let_time_limit_pass(self, instance: int) -> None:
@@ -319,12 +319,16 @@ class Maker:
         actions.delete(Snapshot.objects.select_related("drive").get(pk=snapshot), by=self.people[by])
 
     def press_power_button(self, *, instance: int, state: str) -> None:
+        from editor import actions
+        from editor.models import Instance
         from editor.power import PowerState
         from editor.power.simulated import _Machine, _parsed
 
         server, driver = self._machine(instance)
         with driver._locked():
             driver._save(_parsed(server.address), _Machine(PowerState(state)))
+        here = Instance.objects.select_related("instance_array").filter(pk=instance)
+        actions.look_now(here[0].instance_array, here, by=self.people["ana"])
 
     def let_time_limit_pass(self, *, instance: int) -> None:
         from datetime import timedelta

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.e2e.hands import Hands
 from tests.e2e.people import People
@@ -18,6 +18,7 @@ from tests.e2e.steps import (
     panel,
     power_is,
     select_and,
+    tab,
     without_page_load,
 )
 
@@ -49,6 +50,23 @@ def test_power_is_seen_by_others_within_a_second(people: People, hands: Hands) -
         power_is(ana, "web-2", "Off")
         expect(glyphs.get_by_role("link", name="web-2")).to_have_accessible_name("web-2, off", timeout=SECOND_MS)
         expect(vera.get_by_role("list", name="Servers by power state")).to_contain_text("1 off", timeout=SECOND_MS)
+
+
+def test_what_happens_while_a_panel_is_on_its_way_is_seen_when_it_comes(people: People, hands: Hands) -> None:
+    world = hands.make(count=1)
+    page = people.open("ana", f"/drives/{world.drives[0]}/")
+    is_live(page)
+
+    def hold_back(route: Route) -> None:
+        answer = route.fetch()
+        hands.create(world.drives[0], by="tomas")
+        expect(page.get_by_role("contentinfo")).to_contain_text("1 snapshot")
+        route.fulfill(response=answer)
+
+    page.route(f"**{world.drive(1)}", hold_back, times=1)
+    tab(page, "Snapshots").click()
+
+    history_says(page, "#1")
 
 
 def test_snapshot_is_seen_by_others_who_keep_their_place(people: People, hands: Hands) -> None:

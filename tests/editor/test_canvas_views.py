@@ -463,7 +463,7 @@ def test_one_card_costs_the_same_on_a_large_canvas(browser: Client, world: World
     with CaptureQueriesContext(connection) as queries:
         text(browser, "instance_array_card", many.instance_arrays.all()[0].pk)
 
-    assert len(queries) <= 8
+    assert len(queries) <= 9
 
 
 def test_a_large_canvas_comes_without_bays_and_hands_them_out_later(browser: Client, world: World) -> None:

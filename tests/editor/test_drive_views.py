@@ -118,7 +118,7 @@ def test_number_of_queries_does_not_depend_on_the_number_of_drives(
     panel(browser, name, few.pk)  # whatever is read once per process
 
     for array in (few, many):
-        with django_assert_num_queries(5):
+        with django_assert_num_queries(6):
             panel(browser, name, array.pk)
 
 

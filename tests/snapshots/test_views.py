@@ -114,12 +114,12 @@ def test_number_of_queries_does_not_depend_on_the_number_of_snapshots(
     browser: Client, world: World, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     tab(browser, world.pk)  # whatever is read once per process
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(11):
         tab(browser, world.pk)
     for number in range(5):
         world.take(f"state {number}")
 
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(11):
         tab(browser, world.pk)
 
 
