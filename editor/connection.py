@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 
 from editor import power, readings, servers
 from editor.models import Power, Server
 from editor.reconcile import Job
+from editor.refusals import refusals_of
 
 SIDE_BY_SIDE = 16
 """So many are in the worker's hands at a time: a thousand that were imported leave threads for everybody else."""
@@ -43,24 +45,28 @@ def check(pk: int) -> None:
     if server is None:
         return
     found: dict[str, Any] = {"described": None, "check_error": "", "check_detail": ""}
-    reading, bmc = None, None
+    reading, why, bmc, refused = None, "", None, False
     try:
         bmc = servers.bmc_of(server)
         said = servers.driver_of(server).describe(bmc)
     except power.PowerError as error:
         found["check_error"] = str(error)[:300]
         found["check_detail"] = _without_password(error.detail, bmc)
+        if refused := error.permanent and bmc is not None:
+            reading, why = Power.UNKNOWN, servers.why_refused(error)
     else:
         reading = Power(said.power)
+        why = servers.NO_STATE if reading == Power.UNKNOWN else ""
         found["described"] = as_json(said)
     now = timezone.now()
+    refusals_of(settings.DATA_DIR).note(server, now, refused=refused)
     with readings.at_the_database():
         # Changed meanwhile, it was asked with what is not true any more: then it is checked again.
         same = Server.objects.filter(pk=pk, revision=server.revision)
         is_same = same.update(check_asked_at=None, checked_at=now, **found)
-    # Many a BMC that fails to describe itself still says whether its server is on: it is read right after this.
+    # Many a BMC that fails to describe itself still says whether its server is on: it is read right after this. One
+    # that refused would count that as another wrong password.
     if is_same and reading is not None:
-        why = servers.NO_STATE if reading == Power.UNKNOWN else ""
         readings.settle_reading(server, reading, why, now)
 
 

@@ -26,8 +26,6 @@ from editor.server_rules import (
 
 MOVED = "The BMC address was changed, and the new one was not read yet."
 STATED = ("serial", "server_type", "driver", "address", "username", "trust", "certificate", "plain_http", "drained")
-_ASKED_WITH = {"driver", "address", "username", "password", "trust", "certificate", "plain_http"}
-"""What a BMC is reached with: when one of these changes, what was found with the old ones says nothing."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +142,7 @@ def apply(entry: Entry, server: Server, *, by: User, key: sealed.Key | None = No
     if not changed and server.pk:
         return []
     was = (server.driver, server.address)
+    asked_before = asked_with(server)
     for name in STATED:
         setattr(server, name, getattr(entry, name))
     if not entry.username:
@@ -152,13 +151,21 @@ def apply(entry: Entry, server: Server, *, by: User, key: sealed.Key | None = No
         server.password_sealed = (key or sealing_key()).seal(entry.password)
     server.revision += 1
     server.changed_by = by
-    if not server.pk or _ASKED_WITH & set(changed):
+    if not server.pk or asked_before != asked_with(server):
         server.check_asked_at, server.checked_at = timezone.now(), None
         server.check_error, server.check_detail, server.described = "", "", None
     if server.pk and was != (server.driver, server.address):
         # What the old BMC said tells nothing about the machine behind the new one.
         server.power, server.power_seen_at, server.power_error = Power.UNKNOWN, None, MOVED
     return changed
+
+
+def asked_with(server: Server) -> tuple[object, ...]:
+    """Answers what its BMC is reached with: when that changes, what was found with the old says nothing."""
+    return (
+        *(server.driver, server.address, server.username, server.password_sealed),
+        *(server.trust, server.certificate, server.plain_http),
+    )
 
 
 def changes(entry: Entry, server: Server, *, key: sealed.Key | None = None) -> list[str]:

@@ -17,9 +17,10 @@ from enum import Enum, auto
 from django.conf import settings
 from django.utils import timezone
 
-from editor import pace, power, readings, sealed
+from editor import pace, power, readings, refusals, sealed
 from editor.models import Instance, Power, PowerCommand, Server
 from editor.reconcile import Job, Lane
+from editor.refusals import refusals_of
 from editor.sightings import sightings_of
 
 log = logging.getLogger(__name__)
@@ -70,20 +71,31 @@ def is_to_hear_again(server: Server, reading: Power, now: datetime) -> bool:
 
 
 def jobs(now: datetime, since: datetime) -> Iterator[Job]:
-    """A job for each server, which asks for a pause, and one to write when they were seen."""
-    del now  # a server is looked at again and again
+    """A job for each server, which asks for a pause, and one to write when they were seen.
+
+    Those whose BMC refused us have none, unless somebody asks, or waits for a command whose time limit has passed.
+    """
     in_use = set(Instance.objects.filter(server__isnull=False).values_list("server_id", flat=True))
+    refused = refusals_of(settings.DATA_DIR)
     for server in Server.objects.order_by("pk"):
-        wanted = bool(server.power_command and not server.power_sent_at)
+        at_once = bool(server.power_command and not server.power_sent_at) or server.look_asked_at is not None
+        if not at_once and refused.hold(server, now) and not _is_to_end(server, now):
+            continue
         yield Job(
             server.topic,
             _attend(server, free=server.pk not in in_use, since=since),
-            at_once=wanted or server.look_asked_at is not None,
+            at_once=at_once,
             lane=lane_of(server),
         )
     # After them: where jobs run one after another, it writes what they saw in the same pass.
     if (sightings := sightings_of(settings.DATA_DIR)).wait():
         yield Job("sightings", sightings.write)
+
+
+def _is_to_end(server: Server, now: datetime) -> bool:
+    """Whether the next reading, whatever it says, ends the running command."""
+    is_late = server.power_deadline is not None and now > server.power_deadline
+    return bool(server.power_command) and is_late and not server.power_overdue
 
 
 def lane_of(server: Server) -> Lane:
@@ -183,19 +195,30 @@ def read_twice(pk: int) -> Power:
 
 def _read(server: Server) -> Power:
     """As `read`, of a server whose row was just read."""
+    bmc, refused = None, False
     try:
-        reading = Power(driver_of(server).read(bmc_of(server)))
+        bmc = bmc_of(server)
+        reading = Power(driver_of(server).read(bmc))
     except power.PowerError as error:
         reading, why = Power.UNKNOWN, str(error)
+        # While its password is locked up here, no BMC is asked.
+        if refused := error.permanent and bmc is not None:
+            why = why_refused(error)
     else:
         why = NO_STATE if reading == Power.UNKNOWN else ""
     now = timezone.now()
+    refusals_of(settings.DATA_DIR).note(server, now, refused=refused)
     is_news = (reading, why) != (server.power, server.power_error) or server.look_asked_at is not None
     if is_news or readings.judge(server, reading, now, label="") != readings.Outcome():
         readings.settle_reading(server, reading, why, now)
     elif reading != Power.UNKNOWN:
         sightings_of(settings.DATA_DIR).note(server.pk, now)
     return reading
+
+
+def why_refused(error: power.PowerError) -> str:
+    """Answers what is shown of a server whose BMC is left alone for a while."""
+    return f"{str(error)[:240]} {refusals.TRIED_AGAIN}"
 
 
 def driver_of(server: Server) -> power.PowerDriver:

@@ -26,6 +26,7 @@ from editor.models import (
 )
 from editor.plan import Kind
 from editor.quota import why_not_get_server
+from editor.refusals import refusals_of
 from editor.words import elapsed
 
 WAITS_FOR_OTHERS = timedelta(seconds=1)
@@ -40,12 +41,15 @@ def demand_quota(item: DeployItem) -> None:
 def allocate(item: DeployItem) -> timedelta | None:
     """Gives an instance a free server of its type whose BMC answers; one that is off is preferred."""
     array = InstanceArray.objects.get(pk=array_pk(item.step.of))
-    silent = 0
     free = Server.objects.free().filter(server_type=array.server_type_id)
     pks = list(free.filter(power_error="").order_by("pk").values_list("pk", flat=True))
     # Items that run side by side begin at different ones. To wait for BMCs that were silent before comes last.
     start = item.pk % len(pks) if pks else 0
-    candidates = [*pks[start:], *pks[:start], *free.exclude(power_error="").values_list("pk", flat=True)]
+    doubtful = list(free.exclude(power_error=""))
+    refused = refusals_of(settings.DATA_DIR)
+    asked = [one.pk for one in doubtful if not refused.hold(one, timezone.now())]
+    silent = len(doubtful) - len(asked)
+    candidates = [*pks[start:], *pks[:start], *asked]
     running = []
     for pk in candidates:
         reading = servers.read(pk)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from editor import backup, build, deployer, deploys
+from editor import backup, build, deployer, deploys, servers
 from editor.audit import findings
 from editor.models import (
     DeployItem,
@@ -21,6 +21,7 @@ from editor.models import (
     InstanceArray,
     Interface,
     ItemState,
+    Power,
     Result,
     Server,
     ServerType,
@@ -354,6 +355,28 @@ def test_server_type_of_its_own_gets_no_other_server(world: World) -> None:
     server = Instance.objects.get(instance_array__label="db").server
     assert server
     assert server.serial == "big-2"
+
+
+def test_bmcs_that_refuse_are_tried_once_however_many_servers_are_missing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = ServerType.objects.create(label="L.48.256", cores=48, ram_gb=256)
+    InstanceArray.objects.create(infrastructure=world.infrastructure, label="db", server_type=other, count=3)
+    for serial in ("big-1", "big-2", "big-3"):
+        Server.objects.create(server_type=other, serial=serial, address=f"simulated://{serial}?not=understood")
+    asked: list[int] = []
+    read = servers.read
+
+    def watched(pk: int) -> Power:
+        asked.append(pk)
+        return read(pk)
+
+    monkeypatch.setattr(servers, "read", watched)
+
+    deploy = world.deploy()
+
+    assert "no free server of type L.48.256 answers; the BMCs of 3 are silent." in how_it_went(deploy).text
+    assert len(asked) == len(set(asked))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from editor import actions, bell, pace, power, replacement, servers
+from editor import actions, bell, entries, inventory, pace, power, replacement, servers
 from editor import connection as connecting
 from editor.models import Event, Instance, Power, Result, Server
 from editor.power import Bmc, Description, PowerCommand, PowerDriver, PowerError, PowerState
@@ -57,7 +57,8 @@ class FakeBmcs(PowerDriver):
         self.sends.release()
 
     def describe(self, bmc: Bmc) -> Description:
-        raise NotImplementedError
+        power = self.read(bmc)
+        return Description("", "", "", "", (), power, frozenset())
 
 
 @pytest.fixture
@@ -100,10 +101,10 @@ class Rack:
         self.clock.advance(after_seconds)
         self.worker.one_pass(self.clock())
 
-    def reads(self, seconds: int, *, passes_per_second: int = 1) -> int:
+    def reads(self, seconds: int, *, passes_per_second: float = 1) -> int:
         """Lets time pass; answers how often the BMC was read meanwhile."""
         before = len(self.bmcs.reads)
-        for _ in range(seconds * passes_per_second):
+        for _ in range(int(seconds * passes_per_second)):
             self.look(1 / passes_per_second)
         return len(self.bmcs.reads) - before
 
@@ -437,3 +438,99 @@ def test_off_is_believed_when_it_was_said_twice(rack: Rack) -> None:
     stood_still = servers.read_twice(rack.server.pk)
 
     assert (flapped, stood_still) == (Power.ON, Power.OFF)
+
+
+# ── What is refused ──────────────────────────────────────────────────────────
+
+REFUSED = PowerError("The BMC refused the user name or the password. Enter them anew.", permanent=True)
+
+
+def test_bmc_that_refused_the_password_is_left_alone_for_a_quarter_of_an_hour(rack: Rack) -> None:
+    rack.says(REFUSED)
+    tries = [rack.reads(seconds, passes_per_second=0.05) for seconds in (60, 13 * 60, 3 * 60)]
+
+    assert tries == [1, 0, 1]
+    assert rack.server.power == Power.UNKNOWN
+    assert rack.server.power_error == f"{REFUSED} It is tried again every 15 minutes, and when somebody asks."
+
+
+def test_bmc_that_refused_is_asked_as_soon_as_somebody_asks(rack: Rack) -> None:
+    rack.says(REFUSED)
+    rack.look(11)
+
+    actions.look_now(rack.array, by=rack.operator)
+    asked, later = rack.reads(1), rack.reads(600, passes_per_second=0.05)
+
+    assert (asked, later) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "change", [{"password": "right"}, {"username": "admin"}, {"trust": "pinned", "certificate": "0" * 64}, None]
+)
+def test_bmc_that_refused_is_asked_once_when_an_administrator_asks_or_enters_what_it_is_asked_with(
+    rack: Rack, settings: Settings, change: dict[str, object] | None
+) -> None:
+    settings.RECONCILE_STEPS = ["editor.connection.jobs", "editor.servers.jobs"]
+    ada = factories.make_admin()
+    stated = {name: getattr(rack.server, name) for name in entries.STATED} | {"username": "root", "password": "wrong"}
+    rack.says(REFUSED)
+    inventory.change(rack.server, entries.Entry(**stated), by=ada)
+    rack.look(11)
+    before = len(rack.bmcs.reads)
+
+    if change:
+        inventory.change(rack.server, entries.Entry(**stated | change), by=ada)
+    else:
+        inventory.ask_checks(Server.objects.all(), by=ada)
+    rack.look()
+    refused_again = len(rack.bmcs.reads) - before
+    rack.reads(600, passes_per_second=0.05)
+
+    assert (refused_again, len(rack.bmcs.reads) - before) == (1, 1)
+    assert rack.server.check_error == str(REFUSED)
+
+
+def test_right_password_is_seen_to_be_right_at_once(rack: Rack, settings: Settings) -> None:
+    settings.RECONCILE_STEPS = ["editor.connection.jobs", "editor.servers.jobs"]
+    stated = {name: getattr(rack.server, name) for name in entries.STATED}
+    rack.says(REFUSED)
+    rack.look(11)
+    rack.says(PowerState.ON)
+
+    inventory.change(
+        rack.server, entries.Entry(**stated | {"username": "root", "password": "right"}), by=factories.make_admin()
+    )
+    rack.look(0.1)
+
+    assert (rack.server.power, rack.server.power_error, rack.server.power_seen_at) == (Power.ON, "", rack.clock())
+    assert rack.reads(60, passes_per_second=0.1) > 3
+
+
+def test_command_ends_at_its_time_limit_though_the_bmc_refuses_by_then(rack: Rack) -> None:
+    actions.hard_power_off(rack.instance, by=rack.operator)
+    rack.look(0.1)
+    rack.says(REFUSED)
+    rack.reads(110, passes_per_second=0.1)
+    running = rack.server.power_command
+    tries = rack.reads(30, passes_per_second=0.2)
+
+    assert (running, rack.server.power_command, tries) == (PowerCommand.HARD_POWER_OFF, "", 1)
+
+
+def test_refusal_is_over_when_the_clock_was_set_back(rack: Rack) -> None:
+    rack.says(REFUSED)
+    rack.look(11)
+    rack.clock.advance(-7200)
+
+    assert rack.reads(10) == 1
+
+
+def test_password_that_is_locked_up_here_is_tried_at_the_pace_of_silence(rack: Rack) -> None:
+    Server.objects.update(username="root", password_sealed="damaged")
+    rack.reads(120, passes_per_second=0.05)
+    error = rack.server.power_error
+    Server.objects.update(username="", password_sealed="")
+    rack.reads(120, passes_per_second=0.05)
+
+    assert "tried again" not in error
+    assert (rack.server.power, rack.bmcs.reads != []) == (Power.ON, True)
