@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from editor import power, readings, servers
+from editor import order, power, readings, servers
 from editor.models import Power, Server
 from editor.reconcile import Job
 from editor.refusals import refusals_of
@@ -46,6 +46,7 @@ def check(pk: int) -> None:
         return
     found: dict[str, Any] = {"described": None, "check_error": "", "check_detail": ""}
     reading, why, bmc, refused = None, "", None, False
+    begun = order.moment()
     try:
         bmc = servers.bmc_of(server)
         said = servers.driver_of(server).describe(bmc)
@@ -67,7 +68,7 @@ def check(pk: int) -> None:
     # Many a BMC that fails to describe itself still says whether its server is on: it is read right after this. One
     # that refused would count that as another wrong password.
     if is_same and reading is not None:
-        readings.settle_reading(server, reading, why, now)
+        readings.settle_reading(server, reading, why, now, begun=begun)
 
 
 def as_json(said: power.Description) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from django.db import connection, transaction
 from django.utils import timezone
 
+from editor import order
 from editor.actions import power_topics
 from editor.models import Event, Instance, Power, PowerCommand, Result, Server, Told
 from editor.words import elapsed
@@ -174,12 +175,16 @@ def settle_not_sent(seen: Server, why: str, detail: str = "") -> None:
         server.save(update_fields=["power_command", "power_overdue", "trouble"])
 
 
-def settle_reading(seen: Server, reading: Power, why: str, now: datetime) -> None:
-    """Stores a reading and what follows from it. A reading that changes nothing writes no Event."""
+def settle_reading(seen: Server, reading: Power, why: str, now: datetime, *, begun: int) -> None:
+    """Stores a reading and what follows from it. A reading that changes nothing writes no Event.
+
+    One that hung, so that what is stored was seen after it had `begun` (see editor.order), is left out.
+    """
     with at_the_database(), transaction.atomic():
         server = Server.objects.select_for_update().filter(pk=seen.pk).first()
         # What was said at another address is about another machine.
-        if server is None or (server.driver, server.address) != (seen.driver, seen.address):
+        is_moved = server is not None and (server.driver, server.address) != (seen.driver, seen.address)
+        if server is None or is_moved or not order.take(server.pk, begun):
             return
         label = str(Instance.objects.select_related("instance_array").filter(server=server).first() or server)
         shown = server.shown_power

@@ -17,7 +17,7 @@ from enum import Enum, auto
 from django.conf import settings
 from django.utils import timezone
 
-from editor import pace, power, readings, refusals, sealed
+from editor import order, pace, power, readings, refusals, sealed
 from editor.models import Instance, Power, PowerCommand, Server
 from editor.reconcile import Job, Lane
 from editor.refusals import refusals_of
@@ -195,7 +195,7 @@ def read_twice(pk: int) -> Power:
 
 def _read(server: Server) -> Power:
     """As `read`, of a server whose row was just read."""
-    bmc, refused = None, False
+    bmc, refused, begun = None, False, order.moment()
     try:
         bmc = bmc_of(server)
         reading = Power(driver_of(server).read(bmc))
@@ -210,8 +210,8 @@ def _read(server: Server) -> Power:
     refusals_of(settings.DATA_DIR).note(server, now, refused=refused)
     is_news = (reading, why) != (server.power, server.power_error) or server.look_asked_at is not None
     if is_news or readings.judge(server, reading, now, label="") != readings.Outcome():
-        readings.settle_reading(server, reading, why, now)
-    elif reading != Power.UNKNOWN:
+        readings.settle_reading(server, reading, why, now, begun=begun)
+    elif order.take(server.pk, begun) and reading != Power.UNKNOWN:
         sightings_of(settings.DATA_DIR).note(server.pk, now)
     return reading
 

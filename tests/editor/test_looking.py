@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from editor import actions, bell, entries, inventory, pace, power, replacement, servers
+from editor import actions, bell, entries, inventory, order, pace, power, readings, replacement, servers
 from editor import connection as connecting
 from editor.models import Event, Instance, Power, Result, Server
 from editor.power import Bmc, Description, PowerCommand, PowerDriver, PowerError, PowerState
@@ -72,6 +72,25 @@ def bmcs(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBmcs]:
     monkeypatch.setitem(power._DRIVERS, "simulated", driver)
     yield fake
     fake.let_go.set()
+
+
+class Slow(FakeBmcs):
+    """Answers what it said when it was asked; what comes in between is `meanwhile`, once."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def read(self, bmc: Bmc) -> PowerState:
+        said: PowerState | PowerError
+        try:
+            said = super().read(bmc)
+        except PowerError as error:
+            said = error
+        if meanwhile := self.meanwhile:
+            self.meanwhile = None
+            meanwhile()
+        if isinstance(said, PowerError):
+            raise said
+        return said
 
 
 class Rack:
@@ -394,6 +413,87 @@ def test_time_of_a_reading_is_true_again_after_the_clock_was_set_back(rack: Rack
     rack.worker.one_pass(rack.clock())
 
     assert rack.server.power_seen_at == rack.clock()
+
+
+# ── What comes late ──────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def slow(rack: Rack, monkeypatch: pytest.MonkeyPatch) -> Rack:
+    """A BMC that takes its time over the next reading."""
+    rack.bmcs = Slow()
+    monkeypatch.setattr(servers, "driver_of", lambda _: rack.bmcs)
+    return rack
+
+
+@pytest.mark.parametrize("late", [PowerState.ON, SILENT])
+@pytest.mark.parametrize("set_back", [0, -3600])
+def test_reading_that_hung_leaves_what_was_seen_meanwhile(
+    slow: Rack, late: PowerState | PowerError, set_back: int
+) -> None:
+    slow.says(SILENT if late == PowerState.ON else PowerState.ON)
+    slow.look(11)
+    before = slow.server.power
+
+    def switched_off_and_seen() -> None:
+        slow.says(PowerState.OFF)
+        slow.clock.advance(2)
+        servers.read(slow.server.pk)
+        slow.clock.advance(3 + set_back)
+
+    slow.says(late)
+    slow.bmcs.meanwhile = switched_off_and_seen  # type: ignore[attr-defined]
+    slow.look(101)
+
+    assert (before, slow.server.power) == (Power.UNKNOWN if late == PowerState.ON else Power.ON, Power.OFF)
+    assert slow.server.power_seen_at == slow.clock() - timedelta(seconds=3 + set_back)
+    assert slow.server.power_error == ""
+    slow.look(3601)
+    assert slow.server.power_seen_at == slow.clock()
+
+
+def test_reading_that_hung_and_says_nothing_new_does_not_make_what_is_stored_look_younger(slow: Rack) -> None:
+    def switched_off_and_seen() -> None:
+        slow.says(PowerState.OFF)
+        servers.read(slow.server.pk)
+        slow.clock.advance(5)
+
+    slow.bmcs.meanwhile = switched_off_and_seen  # type: ignore[attr-defined]
+    slow.look(11)
+    slow.worker.one_pass(slow.clock())
+
+    assert (slow.server.power, slow.server.power_seen_at) == (Power.OFF, slow.clock() - timedelta(seconds=5))
+
+
+def test_silence_that_began_before_a_reading_without_news_is_left_out(slow: Rack) -> None:
+    def seen_as_before() -> None:
+        slow.says(PowerState.ON)
+        slow.clock.advance(2)
+        servers.read(slow.server.pk)
+        slow.clock.advance(3)
+
+    slow.says(SILENT)
+    slow.bmcs.meanwhile = seen_as_before  # type: ignore[attr-defined]
+    slow.look(11)
+
+    assert (slow.server.power, slow.server.power_error) == (Power.ON, "")
+    assert not Event.objects.told().exists()
+
+
+def test_look_that_was_asked_for_is_not_settled_by_a_reading_that_hung(slow: Rack) -> None:
+    actions.look_now(slow.array, by=slow.operator)
+    row = slow.server
+    begun = order.moment()
+    Server.objects.update(look_asked_at=None)
+    servers.read(row.pk)
+    Server.objects.update(look_asked_at=row.look_asked_at)
+
+    readings.settle_reading(row, Power.OFF, "", slow.clock(), begun=begun)
+    still_asked = slow.server.look_asked_at
+    slow.look(0.1)
+
+    assert (still_asked, slow.server.look_asked_at) == (row.look_asked_at, None)
+    assert slow.server.power == Power.ON
 
 
 # ── What somebody else did ───────────────────────────────────────────────────
