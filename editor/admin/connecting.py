@@ -18,6 +18,8 @@ from editor.admin.base import Admin, person
 from editor.models import Instance, PowerCommand, Server
 from editor.words import ago, listed
 
+DRAINED, RETURNED = "Drained.", "Returned to the pool."
+"""In a server's history."""
 PATIENCE = timedelta(seconds=30)
 """A worker that runs has begun by then."""
 
@@ -113,4 +115,4 @@ def _act(request: HttpRequest, site: Admin, server: Server) -> None:
             inventory.ask_checks(Server.objects.filter(pk=server.pk), by=person(request))
         case "drain" | "return" as what:
             if inventory.set_drained(server, drained=what == "drain", by=person(request)):
-                site.log_change(request, server, "Drained." if what == "drain" else "Returned to the pool.")
+                site.log_change(request, server, DRAINED if what == "drain" else RETURNED)

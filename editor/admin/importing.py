@@ -7,9 +7,9 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.core.files.uploadhandler import MemoryFileUploadHandler
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
@@ -26,6 +26,8 @@ _HEADS = (
     (imports.Fate.ADD, "Would be added"),
     (imports.Fate.SAME, "Are as the file has them"),
 )
+_MOST = size(sheets.BYTES_MAX)
+TOO_LARGE = f"What was sent is larger than {_MOST}. Import it in parts: a CSV file of at most {_MOST} each."
 OPEN_MOST = 200
 """Longer groups are folded up at first."""
 
@@ -34,7 +36,7 @@ def page(site: Admin) -> Callable[[HttpRequest], HttpResponse]:
     """Answers the view: GET for the form, POST of a file for what it would do, POST of that for doing it."""
 
     def view(request: HttpRequest) -> HttpResponse:
-        if not (site.has_add_permission(request) and site.has_change_permission(request)):
+        if not _may(request, site):
             raise PermissionDenied
         if request.method != "POST":
             return _shown(request, site)
@@ -47,7 +49,7 @@ def page(site: Admin) -> Callable[[HttpRequest], HttpResponse]:
         except Refused as no:
             return _shown(request, site, status=409, error=str(no))
         except sheets.SheetError as error:
-            return _shown(request, site, status=422, error=str(error))
+            return _shown(request, site, status=422, wrong_file=str(error))
 
     inner = site.admin_site.admin_view(view)
 
@@ -56,7 +58,10 @@ def page(site: Admin) -> Callable[[HttpRequest], HttpResponse]:
     @csrf_exempt
     def taking_files(request: HttpRequest) -> HttpResponse:
         request.upload_handlers = [MemoryFileUploadHandler(request)]
-        response: HttpResponse = inner(request)
+        try:
+            response: HttpResponse = inner(request)
+        except RequestDataTooBig:
+            return _refuse_too_large(request, site)
         return response
 
     return taking_files
@@ -77,10 +82,22 @@ def template(site: Admin) -> Callable[[HttpRequest], HttpResponse]:
     return view
 
 
+def _refuse_too_large(request: HttpRequest, site: Admin) -> HttpResponse:
+    """Nothing of it was read yet: not even who sends it was asked."""
+    if not (site.admin_site.has_permission(request) and _may(request, site)):
+        raise PermissionDenied
+    request.POST = QueryDict()  # or whoever looks into it raises again
+    return _shown(request, site, status=422, wrong_file=TOO_LARGE)
+
+
+def _may(request: HttpRequest, site: Admin) -> bool:
+    return bool(site.has_add_permission(request) and site.has_change_permission(request))
+
+
 def _look(request: HttpRequest, site: Admin) -> HttpResponse:
     file = request.FILES.get("file")
     if file is None or file.size is None:
-        raise sheets.SheetError(f"Choose a CSV file of at most {size(sheets.BYTES_MAX)}.")
+        raise sheets.SheetError(f"Choose a CSV file of at most {_MOST}.")
     text, remark = sheets.text_of(file.read())
     return _shown(request, site, remark=remark, **_told(request, imports.plan(text), text))
 

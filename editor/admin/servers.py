@@ -14,7 +14,7 @@ from django.utils import timezone
 from editor import entries, inventory, power
 from editor.admin import importing, replacing
 from editor.admin.base import Recorded, person
-from editor.admin.connecting import connection_of, watch
+from editor.admin.connecting import DRAINED, RETURNED, connection_of, watch
 from editor.models import Server
 from editor.rules import Refused
 from editor.server_rules import why_not_delete_server
@@ -170,10 +170,19 @@ class ServerAdmin(Recorded):
 
     @admin.action(description="Drain selected servers", permissions=["change"])
     def drain_selected(self, request: HttpRequest, queryset: QuerySet[Server]) -> None:
-        number = sum(inventory.set_drained(server, drained=True, by=person(request)) for server in queryset)
+        number = self._set_drained(request, queryset, drained=True)
         messages.success(request, f"{counted(number, 'server')} drained. Instances on them stay.")
 
     @admin.action(description="Return selected servers to the pool", permissions=["change"])
     def return_selected(self, request: HttpRequest, queryset: QuerySet[Server]) -> None:
-        number = sum(inventory.set_drained(server, drained=False, by=person(request)) for server in queryset)
+        number = self._set_drained(request, queryset, drained=False)
         messages.success(request, f"{counted(number, 'server')} returned to the pool.")
+
+    def _set_drained(self, request: HttpRequest, queryset: QuerySet[Server], *, drained: bool) -> int:
+        """Drains them or gives them back, each for itself and with a line in its history; answers how many."""
+        number = 0
+        for server in queryset:
+            if inventory.set_drained(server, drained=drained, by=person(request)):
+                self.log_change(request, server, DRAINED if drained else RETURNED)
+                number += 1
+        return number

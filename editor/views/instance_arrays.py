@@ -34,7 +34,7 @@ from editor.rules import Refused, why_not_operate
 from editor.views.instance_rows import rows_of, waiting_of, why_not
 from editor.views.page import is_partial, render_fragment, render_panel, visible
 from editor.views.panel import Head, Tab, words
-from editor.views.power_history import history_of
+from editor.views.power_history import Span, history_of, span_of
 from editor.views.tags import coming
 from editor.words import counted
 
@@ -113,16 +113,16 @@ def power(request: HttpRequest, pk: int) -> HttpResponse:
     command, chosen = form.cleaned_data["command"], form.chosen(array)
     if request.method != "POST":
         if command not in ASKED_FIRST:
-            return redirect("instance_array_instances", array.pk)
+            return redirect(_list_url(request, array))
         return _confirm(request, array, PowerCommand(command), chosen)
     if command in ASKED_FIRST and not form.cleaned_data["confirmed"]:
         query = urlencode({"command": command, "instances": [one.pk for one in chosen]}, doseq=True)
-        return redirect(f"{request.path}?{query}")
+        return redirect(f"{request.path}?{query}{_span(request).query.replace('?', '&')}")
     refusals = _tell(
         command, chosen, by=_user(request), key=form.cleaned_data["key"], limit_seconds=form.cleaned_data["limit"]
     )
     if not refusals and not is_partial(request):
-        return redirect("instance_array_instances", array.pk)
+        return redirect(_list_url(request, array))
     response = _instances(
         request,
         array,
@@ -148,7 +148,7 @@ def look(request: HttpRequest, pk: int) -> HttpResponse:
     except Refused as refused:
         return _instances(request, array, refused=str(refused), status=409)
     if not is_partial(request):
-        return redirect("instance_array_instances", array.pk)
+        return redirect(_list_url(request, array))
     whom = f"the BMC of {chosen[0]}" if len(chosen) == 1 else counted(number, "BMC")
     return _instances(request, array, news=f"Asking {whom}.")
 
@@ -261,11 +261,20 @@ def _instances(
         "limit": (form or LimitForm(initial={"limit": settings.SHUTDOWN_SECONDS}))["limit"],
         "news": news,
         "refused": "" if form else refused,
-        "history": history_of(array, rows, key=request.GET.get("history", ""), now=now),
+        "history": history_of(array, rows, span=_span(request), now=now),
         "key": uuid4(),
         "next_key": uuid4(),
     }
     return _panel(request, array, "Instances", context, status=status)
+
+
+def _span(request: HttpRequest) -> Span:
+    """Answers how far back the power history is that the person looks at."""
+    return span_of(request.GET.get("history", ""))
+
+
+def _list_url(request: HttpRequest, array: InstanceArray) -> str:
+    return f"{reverse('instance_array_instances', args=[array.pk])}{_span(request).query}"
 
 
 def _confirm(request: HttpRequest, array: InstanceArray, command: PowerCommand, chosen: list[Instance]) -> HttpResponse:
@@ -291,7 +300,8 @@ def _confirm(request: HttpRequest, array: InstanceArray, command: PowerCommand, 
         "waiting": waiting,
         "key": uuid4(),
         "target": f"#{array.topic}-instances",
-        "back": reverse("instance_array_instances", args=[array.pk]),
+        "action": f"{request.path}{_span(request).query}",
+        "back": _list_url(request, array),
     }
     if is_partial(request):
         return render_fragment(request, "editor/power.html", context)

@@ -28,6 +28,11 @@ class Span:
     name: str
     length: timedelta
 
+    @property
+    def query(self) -> str:
+        """What stands behind the address of a page that shows this span."""
+        return "" if self == SPANS[0] else f"?history={self.key}"
+
 
 SPANS = (Span("24h", "24 hours", timedelta(hours=24)), Span("7d", "7 days", timedelta(days=7)))
 
@@ -67,15 +72,14 @@ class History:
         shapes = ((Power.ON, "On"), (Power.OFF, "Off"), (Power.POWERING_ON, "Changing"), (Power.UNKNOWN, "Unknown"))
         return [([Mark(power, 0, WIDTH, word)], word) for power, word in shapes]
 
-    @property
-    def query(self) -> str:
-        """What stands behind the address of a page that shows this span."""
-        return "" if self.span == SPANS[0] else f"?history={self.span.key}"
+
+def span_of(key: str) -> Span:
+    """Answers the span that was asked for, anything else means the first."""
+    return next((one for one in SPANS if one.key == key), SPANS[0])
 
 
-def history_of(array: InstanceArray, rows: Iterable[Row], *, key: str, now: datetime) -> History:
-    """Answers the history of these rows; `key` is the span that was asked for, anything else means the first."""
-    span = next((one for one in SPANS if one.key == key), SPANS[0])
+def history_of(array: InstanceArray, rows: Iterable[Row], *, span: Span, now: datetime) -> History:
+    """Answers the history of these rows over a span."""
     shown = [row for row in rows if row.topic]
     found = timelines_of(array, {row.pk: row.power.value for row in shown}, span=span.length, now=now)
     return History(span, SPANS, tuple(_line(row, found[row.pk], span, now) for row in shown))

@@ -417,6 +417,29 @@ def test_confirmed_command_is_done_and_closes_the_dialog(world: World, command: 
     assert [event.result for event in Event.objects.told()] == [Result.FORCED]
 
 
+@pytest.mark.parametrize("partial", [True, False])
+def test_confirmation_and_its_answer_keep_how_far_back_the_history_goes(world: World, partial: bool) -> None:
+    chosen = {"instances": str(world.instance(1).pk)}
+    headers = PARTIAL if partial else {}
+    client = Client()
+    client.force_login(world.operator)
+    shown = world.get("instance_array_instances", world.operator, history="7d")
+
+    if partial:
+        (asks,) = re.findall(r'hx-get="([^"]*)"', button(shown, "Reset…"))
+        dialog = client.get(asks, {"command": "reset", **chosen, "history": "7d"}, headers=headers)
+        assert asks.endswith("/power/?history=7d")
+    else:
+        (sends,) = re.findall(r'action="([^"]*/power/[^"]*)"', shown.content.decode())
+        dialog = client.post(sends, {"command": "reset", **chosen}, follow=True)
+    (confirms,) = re.findall(r' action="([^"]*/power/[^"]*)"', dialog.content.decode())
+    answer = client.post(confirms, {"command": "reset", "confirmed": "yes", **chosen}, headers=headers, follow=True)
+
+    assert f'{world.url("instance_array_instances")}?history=7d"' in dialog.content.decode()  # where Cancel leads
+    assert re.findall(r'aria-current="page">([^<]*days|[^<]*hours)<', answer.content.decode()) == ["7 days"]
+    assert world.server(1).power_command == "reset"
+
+
 # ── What is going on ─────────────────────────────────────────────────────────
 
 

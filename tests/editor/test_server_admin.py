@@ -195,6 +195,24 @@ def test_many_are_checked_drained_and_returned(site: Client) -> None:
     assert Server.objects.free().filter(check_asked_at__isnull=False).count() == 3
 
 
+def test_draining_many_is_in_the_history_of_each_that_was_changed(site: Client, ada: User) -> None:
+    first, second, drained = (factories.make_free_server(serial) for serial in ("S-1", "S-2", "S-3"))
+    inventory.set_drained(drained, drained=True, by=ada)
+    chosen = {"_selected_action": [first.pk, second.pk, drained.pk]}
+
+    for action in ("drain_selected", "return_selected"):
+        site.post(LIST, chosen | {"action": action})
+
+    written = LogEntry.objects.order_by("pk").values_list("user", "object_repr", "change_message")
+    assert list(written) == [
+        (ada.pk, "S-1", "Drained."),
+        (ada.pk, "S-2", "Drained."),
+        (ada.pk, "S-1", "Returned to the pool."),
+        (ada.pk, "S-2", "Returned to the pool."),
+        (ada.pk, "S-3", "Returned to the pool."),
+    ]
+
+
 def test_draining_one_is_in_its_history(site: Client) -> None:
     server = factories.make_free_server()
 
@@ -251,6 +269,9 @@ def test_silent_server_needs_a_word(site: Client, ada: User) -> None:
 FILE = f'serial,server_type,address,username,password\nR-1,M.16.64,simulated://r-1,root,"{SECRET}"\n'
 
 
+FORM = "application/x-www-form-urlencoded"
+
+
 def upload(site: Client, text: str | bytes) -> Any:
     data = text.encode() if isinstance(text, str) else text
     response: Any = site.post(IMPORT, {"file": SimpleUploadedFile("servers.csv", data, "text/csv")})
@@ -295,22 +316,32 @@ def test_file_with_a_line_that_is_refused_cannot_be_imported(site: Client, kind:
         (lambda site: site.post(IMPORT, {}), 422, "Choose a CSV file of at most 2 MB."),
         (lambda site: upload(site, b"x" * (sheets.BYTES_MAX + 1)), 422, "The file is larger than 2 MB."),
         (lambda site: upload(site, b"x" * 3_000_000), 422, "Choose a CSV file of at most 2 MB."),
+        (lambda site: site.post(IMPORT, {"file": "x" * 3_000_000}), 422, "What was sent is larger than 2 MB."),
+        (
+            lambda site: site.post(IMPORT, f"confirmed={'x' * 3_000_000}", FORM),
+            422,
+            "What was sent is larger than 2 MB.",
+        ),
         (lambda site: upload(site, b"\x89PNG\x00"), 422, "This is no CSV file."),
         (lambda site: site.post(IMPORT, {"confirmed": "x"}), 409, "The file was chosen too long ago."),
     ],
-    ids=["none", "large", "huge", "picture", "forged"],
+    ids=["none", "large", "huge", "pasted", "confirmed", "picture", "forged"],
 )
 def test_what_is_no_file_is_told(send: Callable[[Client], Any], status: int, says: str, site: Client) -> None:
     response = send(site)
 
     assert (response.status_code, says in text_of(response)) == (status, True)
+    at_its_field = re.search(r'id="file_error" role="alert">\s*<li>([^<]*)<', text_of(response))
+    assert says in at_its_field[1] if at_its_field else status == 409
 
 
 def test_import_is_for_those_who_may_add_and_change(client: Client, ada: User) -> None:
     assert client.get(IMPORT)["Location"].startswith("/sign-in/")
     client.force_login(User.objects.create_user("sam@example.org", name="Sam", is_staff=True))
 
+    too_large = client.post(IMPORT, {"file": "x" * 3_000_000})
     assert [client.get(IMPORT).status_code, client.post(IMPORT, {"confirmed": "x"}).status_code] == [403, 403]
+    assert too_large.status_code == 403
 
 
 def test_import_that_another_site_sends_is_refused(ada: User) -> None:
