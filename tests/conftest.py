@@ -55,10 +55,14 @@ settings.WHITENOISE_AUTOREFRESH = True
 django.setup()
 
 
-ON_ONE_DATABASE = ("admin", "backup", "commands", "demo", "page", "random", "settings", "undo", "urls", "views")
+ON_ONE_DATABASE = (
+    *("admin", "backup", "commands", "crashes", "demo", "estimate"),
+    *("page", "random", "settings", "undo", "urls", "views"),
+)
 UNITS = ("contracts", "editor", "snapshots")
 WHOLE = (
     *("admin", "backup", "commands", "demo", "page", "serve", "urls", "views"),  # from the outside
+    *("deployer", "stopped"),  # whole deploys, from the drawing to what is real
     *("at_once", "concurrency", "crash", "live", "together"),  # many at a time, killed at any point
 )
 """What else is asked for here as a whole is no unit: it is left out of `make test TESTS="-m unit"`."""

@@ -45,11 +45,15 @@ def make_infrastructure(
 ) -> Infrastructure:
     """Answers an infrastructure with its members and a WAN, a LAN and a SAN."""
     infrastructure = Infrastructure.objects.create(label=label)
-    for kind in ("wan", "lan", "san"):
-        Network.objects.create(infrastructure=infrastructure, label=kind, kind=kind, deployed={"label": kind})
-    for user, role in ((owner, Role.OWNER), (operator, Role.OPERATOR), (viewer, Role.VIEWER)):
-        if user:
-            Membership.objects.create(infrastructure=infrastructure, user=user, role=role)
+    Network.objects.bulk_create(
+        Network(infrastructure=infrastructure, label=kind, kind=kind, deployed={"label": kind})
+        for kind in ("wan", "lan", "san")
+    )
+    Membership.objects.bulk_create(
+        Membership(infrastructure=infrastructure, user=user, role=role)
+        for user, role in ((owner, Role.OWNER), (operator, Role.OPERATOR), (viewer, Role.VIEWER))
+        if user
+    )
     return infrastructure
 
 
@@ -65,21 +69,26 @@ def make_instance_array(
     array = InstanceArray.objects.create(
         infrastructure=infrastructure, label=label, server_type=server_type, count=count
     )
-    for index, kind in enumerate(("san", "lan")):
-        Interface.objects.create(
-            instance_array=array, index=index, network=infrastructure.networks.filter(kind=kind).first()
-        )
+    networks = {network.kind: network for network in infrastructure.networks.all()}
+    Interface.objects.bulk_create(
+        Interface(instance_array=array, index=index, network=networks.get(kind))
+        for index, kind in enumerate(("san", "lan"))
+    )
     start = "off" if power == Power.OFF else "on"
-    for number in range(1, count + 1):
-        serial = f"S-{next(_serials)}"
-        server = Server.objects.create(
+    serials = [f"S-{next(_serials)}" for _ in range(count)]
+    servers = Server.objects.bulk_create(
+        Server(
             server_type=server_type,
             serial=serial,
             address=f"simulated://{serial}?start={start}" + (f"&{options}" if options else ""),
             power=power,
             power_seen_at=timezone.now(),
         )
-        Instance.objects.create(instance_array=array, number=number, server=server)
+        for serial in serials
+    )
+    Instance.objects.bulk_create(
+        Instance(instance_array=array, number=number, server=server) for number, server in enumerate(servers, 1)
+    )
     return deployed(array)
 
 

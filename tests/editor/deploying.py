@@ -58,7 +58,7 @@ class World:
             then_hard=then_hard,
         )
 
-    def work(self, deploy: Deploy, *, seconds: int = 120, step: int = 1) -> Deploy:
+    def work(self, deploy: Deploy, *, seconds: int = 120, step: int = 2) -> Deploy:
         """Lets the worker work for at most so long, some seconds at a time, until the deploy has ended."""
         worker = Worker(since=self.clock.now)
         for _ in range(0, seconds, step):
@@ -98,10 +98,10 @@ def make_world(clock: Clock, *, count: int = 3, free: int = 3) -> World:
     infrastructure = factories.make_infrastructure(owner)
     web = factories.make_instance_array(infrastructure, count=count, power=Power.ON)
     data = factories.make_drive_array(infrastructure, instance_array=web, count=count, made=False)
-    for number in range(free):
-        Server.objects.create(
-            server_type=web.server_type, serial=f"free-{number}", address=f"simulated://free-{number}?start=off"
-        )
+    Server.objects.bulk_create(
+        Server(server_type=web.server_type, serial=f"free-{number}", address=f"simulated://free-{number}?start=off")
+        for number in range(free)
+    )
     world = World(clock, owner, infrastructure, web, data)
     world.settle()
     return world

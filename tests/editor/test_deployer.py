@@ -6,8 +6,6 @@ import fcntl
 import re
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from editor import backup, build, deployer, deploys, servers
 from editor.audit import findings
@@ -29,7 +27,6 @@ from editor.models import (
 )
 from editor.outcome import how_it_went
 from editor.plan import Kind
-from editor.review import review
 from editor.rules import Refused
 from editor.storage.base import StorageError
 from editor.storage.simulated import SimulatedStorage
@@ -37,7 +34,7 @@ from editor.volumes import driver_of
 from snapshots.models import Snapshot
 from tests import factories
 from tests.clock import Clock, clock  # noqa: F401 - a fixture
-from tests.editor.deploying import World, draw_anything, make_world, rolled_back
+from tests.editor.deploying import World, make_world
 
 pytestmark = pytest.mark.django_db
 
@@ -152,7 +149,7 @@ def test_failure_that_may_pass_is_tried_again(world: World) -> None:
         world.driver().fail_next("create_drive", StorageError("The pool is busy."))
 
     deploy = world.start()
-    world.work(deploy, seconds=2)
+    world.work(deploy, seconds=2, step=1)
 
     (item,) = DeployItem.objects.filter(step__deploy=deploy, state=ItemState.RUNNING)
     assert item.detail == "Attempt 2 of 4: The pool is busy. It is tried again in 5 s."
@@ -377,35 +374,6 @@ def test_bmcs_that_refuse_are_tried_once_however_many_servers_are_missing(
 
     assert "no free server of type L.48.256 answers; the BMCs of 3 are silent." in how_it_went(deploy).text
     assert len(asked) == len(set(asked))
-
-
-@pytest.fixture
-def rich_world(clock: Clock) -> World:  # noqa: F811
-    """So many servers are free that no drawing asks for more."""
-    return make_world(clock, free=30)
-
-
-@pytest.mark.slow
-@given(data=st.data())
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_design_becomes_real(data: st.DataObject, rich_world: World) -> None:
-    """Whatever is drawn over whatever is real, and however a deploy is broken off: what is drawn becomes real."""
-    world = rich_world
-    with rolled_back(world):
-        for _ in range(data.draw(st.integers(1, 2), "deploys")):
-            draw_anything(world, data)
-            if not review(world.infrastructure).steps:
-                continue
-            deploy = world.start(soft_seconds=0)
-            world.work(deploy, seconds=data.draw(st.sampled_from([1, 6, 200]), "seconds before it is stopped"), step=3)
-            if deploy.state == DeployState.RUNNING:
-                deploys.stop(deploy, by=world.owner)
-                world.work(deploy, step=3)
-        if review(world.infrastructure).steps:
-            assert world.work(world.start(soft_seconds=0), step=3).state == DeployState.DONE
-
-        assert world.is_real()
-        assert world.driver().drives() == set(Drive.objects.values_list("pk", flat=True))
 
 
 def test_drives_neither_grow_nor_go_while_a_backup_is_made(world: World) -> None:

@@ -118,6 +118,7 @@ def test_deploy_survives_worker_after_worker(lives: tuple[int, ...], world: Worl
     }
 
 
+@pytest.mark.postgres
 def test_stop_survives_worker_after_worker(world: World) -> None:
     Server.objects.filter(instance__isnull=False).update(address="simulated://deaf?soft=ignored")
     deploy = world.start(soft_seconds=86400)
