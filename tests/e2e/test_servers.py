@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import FilePayload, expect
 
+from tests.e2e.hands import Hands
 from tests.e2e.people import People
 
 FILE = "serial;server_type;address;username;password\nrack-9;M.16.64;simulated://rack-9?start=off;root;hunter2\n"
@@ -32,3 +33,17 @@ def test_servers_of_a_file_are_looked_at_imported_and_checked(people: People) ->
     expect(connection).to_contain_text("Reached just now.")
     assert page.evaluate("document.body.dataset.same") == "page"
     assert "hunter2" not in page.content()
+
+
+def test_what_can_be_done_with_a_server_stands_in_one_line(people: People, hands: Hands) -> None:
+    hands.make()
+    page = people.open("ana", "/admin/editor/server/?instance__isempty=0")
+    page.get_by_role("main").get_by_role("row").nth(1).get_by_role("link").first.click()
+    connection = page.get_by_role("region", name="Connection")
+
+    replace = connection.get_by_role("link", name="Replace under").bounding_box()
+    check = connection.get_by_role("button", name="Check connection").bounding_box()
+
+    assert replace
+    assert check
+    assert (replace["y"], replace["height"]) == (check["y"], check["height"])
