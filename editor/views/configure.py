@@ -32,6 +32,8 @@ from editor.views.shrink import ask, drives_to_go, is_real, servers_to_go, why_n
 from editor.views.tags import tags_of
 from editor.words import size
 
+LISTED = 100
+"""So many InstanceArrays are listed to choose from."""
 FIELDS = {
     "label": "Label",
     "server_type": "Server type",
@@ -178,20 +180,25 @@ def _drive_array(
         "grows": array.grows,
     }
     form = form or DriveArrayForm(initial=initial, product=array, others=())
-    owners = InstanceArray.objects.none()  # what is attached is detached first
-    if array.instance_array_id is None:
-        # Only the first interface is asked for: of a thousand arrays, each row costs time.
-        on_san = Prefetch("interfaces", Interface.objects.filter(index=SAN_INDEX))
-        owners = InstanceArray.objects.filter(infrastructure=array.infrastructure_id, leaves=False)
-        owners = owners.prefetch_related(on_san).order_by("label")
-    choices = [(owner, why_not_attach(array, owner) or "") for owner in owners]
-    more = {
-        "how_many": "Drives",
+    more = {"how_many": "Drives"} | ({} if array.instance_array_id else _owners(array))  # what is attached is detached
+    head = drive_arrays.head(array, "Configuration")
+    return _tab(request, array, form, head, more, stale=stale, refused=refused, status=status)
+
+
+def _owners(array: DriveArray) -> dict[str, Any]:
+    """What the drives may be attached to; among too many to look through, the label is typed."""
+    owners = InstanceArray.objects.filter(infrastructure=array.infrastructure_id, leaves=False)
+    if owners.count() > LISTED:
+        return {"owner_is_typed": True}
+    # Only the first interface is asked for: of many arrays, each row costs time.
+    on_san = Prefetch("interfaces", Interface.objects.filter(index=SAN_INDEX))
+    choices = [
+        (owner, why_not_attach(array, owner) or "") for owner in owners.prefetch_related(on_san).order_by("label")
+    ]
+    return {
         "owners": [owner for owner, reason in choices if not reason],
         "owners_not": list(dict.fromkeys(reason for _, reason in choices if reason))[:3],
     }
-    head = drive_arrays.head(array, "Configuration")
-    return _tab(request, array, form, head, more, stale=stale, refused=refused, status=status)
 
 
 def _network(

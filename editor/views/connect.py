@@ -235,12 +235,21 @@ def _interface(index: int) -> str:
 
 @require_POST
 def attach(request: Request, pk: int) -> HttpResponse:
-    """Attaches a DriveArray to the InstanceArray with the id `instance_array`; detaches it when that is empty."""
+    """Attaches a DriveArray to the InstanceArray with the id `instance_array`; detaches it when that is empty.
+
+    With `label`, to the InstanceArray that is called so.
+    """
     drives = visible(request, DriveArray.objects.select_related("infrastructure"), pk)
-    wanted = request.POST.get("instance_array", "")
-    owner = drives.infrastructure.instance_arrays.filter(pk=_number(wanted) or 0).first() if wanted else None
-    if wanted and owner is None:
-        return _no(request, drives, "That InstanceArray is gone. Choose another one.")
+    arrays = drives.infrastructure.instance_arrays
+    wanted, label = request.POST.get("instance_array", ""), request.POST.get("label")
+    if label is not None:
+        owner = arrays.filter(label=label.strip()).first()
+        if owner is None:
+            return _no(request, drives, f"There is no InstanceArray with the label “{label.strip()}”. Choose one.")
+    else:
+        owner = arrays.filter(pk=_number(wanted) or 0).first() if wanted else None
+        if wanted and owner is None:
+            return _no(request, drives, "That InstanceArray is gone. Choose another one.")
     seen = _number(request.POST.get("seen", ""))
     try:
         edits.attach(drives, owner, by=request.user, seen=seen)

@@ -247,6 +247,29 @@ def test_drives_are_attached_and_detached(browser: Client, world: World) -> None
     assert json.loads(detached["HX-Trigger"])["said"] == {"sentence": "spare is detached. It waits for Deploy."}
 
 
+def test_among_many_the_label_is_typed_to_attach_to(
+    browser: Client, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form, address = (reverse(f"drive_array_{name}", args=[world.spare.pk]) for name in ("configure", "attach"))
+    listed_ones = read(browser.get(form, headers=PARTIAL))
+    monkeypatch.setattr("editor.views.configure.LISTED", 1)
+
+    typed = read(browser.get(form, headers=PARTIAL))
+    wrong = browser.post(address, {"label": "nowhere"}, headers=PARTIAL)
+    nothing = browser.post(address, {"label": ""}, headers=CANVAS)
+    world.spare.refresh_from_db()
+    still = world.spare.instance_array
+    right = browser.post(address, {"label": " db "}, headers=CANVAS)
+    world.spare.refresh_from_db()
+
+    assert "Label of the InstanceArray to attach to" not in listed_ones.words
+    assert "Label of the InstanceArray to attach to" in typed.words
+    assert (wrong.status_code, nothing.status_code, still) == (409, 409, None)
+    assert "There is no InstanceArray with the label “nowhere”." in wrong.content.decode()
+    assert right.content.decode() == "spare is attached to db. It waits for Deploy."
+    assert world.spare.instance_array == world.db
+
+
 def test_a_network_comes_to_the_first_free_interface(browser: Client, world: World) -> None:
     wan = world.network("wan")
     address = reverse("instance_array_connect", args=[world.web.pk])
