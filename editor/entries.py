@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from django.utils import timezone
 
 from editor import sealed
-from editor.models import Power, Server, ServerType, Trust, User
+from editor.models import Drive, Power, Server, ServerType, Trust, User
 from editor.rules import Refused
 from editor.server_rules import (
     bmc_of_address,
+    busy_drives,
     clean_address,
     clean_certificate,
     why_not_address,
@@ -60,11 +61,12 @@ class Entry:
 
 
 class Register:
-    """Whose serial and whose BMC is whose, for looking up one or thousands."""
+    """Whose serial and whose BMC is whose, and which server is needed, for looking up one or thousands."""
 
     def __init__(self) -> None:
         self._serials: set[str] = set()
         self._systems: dict[str, list[tuple[str, str]]] = {}
+        self._busy: dict[int, Drive] | None = None
 
     @classmethod
     def read(cls, *, without: Iterable[int] = ()) -> Register:
@@ -79,6 +81,12 @@ class Register:
         self._serials.add(serial)
         bmc, system = bmc_of_address(driver, address)
         self._systems.setdefault(bmc, []).append((system, serial))
+
+    def busy_drive(self, server: int) -> Drive | None:
+        """Answers a drive of the server's instance that somebody is at work on."""
+        if self._busy is None:
+            self._busy = busy_drives()
+        return self._busy.get(server)
 
     def why_not_serial(self, serial: str) -> str | None:
         return "There is a server with this serial already." if serial in self._serials else None
@@ -106,7 +114,7 @@ def faults(entry: Entry, stored: Server | None, register: Register) -> Iterator[
     checks.append(("address", wrong or register.why_not_bmc(entry.driver, entry.address)))
     if stored and not wrong:
         if (entry.driver, entry.address) != (stored.driver, stored.address):
-            checks.append(("", why_not_move_bmc(stored)))
+            checks.append(("", why_not_move_bmc(stored, register.busy_drive(stored.pk))))
         checks.append(("password", _why_not_send_elsewhere(entry, stored)))
     yield from ((name, sentence) for name, sentence in checks if sentence)
 

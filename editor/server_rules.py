@@ -137,13 +137,25 @@ def clean_certificate(certificate: str) -> str:
 # ── What is done ─────────────────────────────────────────────────────────────
 
 
-def why_not_move_bmc(server: Server) -> str | None:
-    """Whether the editor may look for the server's BMC elsewhere: not while something waits for what it says."""
+def busy_drives() -> dict[int, Drive]:
+    """Answers a drive that somebody is at work on for each server that has one, by the server's id."""
+    held = Drive.objects.filter(instance__server__isnull=False).exclude(hold="")
+    return {
+        drive.instance.server_id: drive
+        for drive in held.select_related("drive_array", "instance").order_by("-pk")
+        if drive.instance and drive.instance.server_id
+    }
+
+
+def why_not_move_bmc(server: Server, held: Drive | None) -> str | None:
+    """Whether the editor may look for the server's BMC elsewhere: not while something waits for what it says.
+
+    `held` is the drive of its instance that somebody is at work on, if any.
+    """
     if server.power_command:
         return f"{server} is waiting for {server.get_power_command_display()}. Try again later."
     if server.hold or server.replaces_id:
         return f"{server} is being deployed: {server.hold or 'an instance is getting it.'} Try again later."
-    held = Drive.objects.filter(instance__server=server).exclude(hold="").select_related("drive_array").first()
     return f"{held} is busy: {held.hold} Try again in a moment." if held else None
 
 

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from editor import entries, imports, inventory, servers, sheets
 from editor.imports import Fate
-from editor.models import Event, PowerCommand, Server, ServerType, User
+from editor.models import Drive, Event, PowerCommand, Server, ServerType, User
 from editor.rules import Refused
 from tests import factories
 
@@ -198,6 +198,20 @@ def test_what_is_in_use_is_refused(ada: User) -> None:
     assert (serial, fate, says) == (server.serial, Fate.REFUSE, f"{server} is waiting for Reset. Try again later.")
 
 
+def test_bmc_of_a_server_whose_drive_is_busy_stays(ada: User) -> None:
+    infrastructure = factories.make_infrastructure(ada)
+    web = factories.make_instance_array(infrastructure, count=2)
+    factories.make_drive_array(infrastructure, instance_array=web, count=2)
+    busy = Drive.objects.select_related("instance__server").get(instance__number=2)
+    Drive.objects.filter(pk=busy.pk).update(hold="It is being reverted.")
+
+    serials = web.instances.order_by("number").values_list("server__serial", flat=True)
+    lines = told("serial,address\n" + "".join(f"{one},simulated://new-{one}\n" for one in serials))
+
+    assert [fate for _, _, fate, _ in lines] == [Fate.CHANGE, Fate.REFUSE]
+    assert lines[1][3] == f"{busy} is busy: It is being reverted. Try again in a moment."
+
+
 # ── Doing it ─────────────────────────────────────────────────────────────────
 
 
@@ -267,5 +281,8 @@ def test_import_of_hundreds_takes_few_queries(ada: User, kind: ServerType) -> No
     with CaptureQueriesContext(connection) as changing:
         run("serial,drained\n" + "".join(f"{serial},yes\n" for serial in serials), ada)
 
-    assert Server.objects.filter(drained=True).count() == len(serials)
-    assert max(len(adding), len(changing)) < 40
+    with CaptureQueriesContext(connection) as moving:
+        run(HEAD + "".join(line(one, f"simulated://moved-{one}", "root,same,,,,") for one in serials), ada)
+
+    assert Server.objects.filter(drained=True, address__contains="moved").count() == len(serials)
+    assert max(len(adding), len(changing), len(moving)) < 40
