@@ -12,7 +12,7 @@ from editor.reconcile import Worker
 from tests import factories
 from tests.clock import Clock, clock  # noqa: F401 - a fixture
 from tests.contracts.certificates import issue
-from tests.contracts.redfish_device import RESET, SYSTEM, Device, running, system
+from tests.contracts.redfish_device import RESET, SESSIONS, SYSTEM, Answer, Device, running, system
 
 PASSWORD = "Gelb: 7 Ähren"
 
@@ -97,3 +97,16 @@ def test_password_stays_between_the_bmc_and_the_worker(rack: Rack, caplog: pytes
     assert Event.objects.filter(verb="could not send Reset to").exists()
     assert not any(PASSWORD in f"{row}" for row in kept)
     assert PASSWORD not in caplog.text
+
+
+def test_wrong_password_is_tried_once_in_a_quarter_of_an_hour(rack: Rack) -> None:
+    """BMCs lock users out."""
+    rack.device.offer_sessions()
+    rack.device.answers[f"POST {SESSIONS}"] = Answer({}, 401)
+
+    shown = {rack.look("On") for _ in range(15)}
+    tries = rack.device.asked().count(f"POST {SESSIONS}")
+    rack.look("On")
+    rack.look("On")
+
+    assert (shown, tries, rack.device.asked().count(f"POST {SESSIONS}")) == ({Power.UNKNOWN}, 1, 2)
