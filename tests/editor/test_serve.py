@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from editor.management.commands.serve import network_file_system, why_not_keep_data_in
+from editor.management.commands.serve import Command, network_file_system, why_not_keep_data_in
 
 MOUNTS = r"""
 /dev/vda1 / ext4 rw 0 0
@@ -62,6 +62,14 @@ def serve(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str
         text=True,
         timeout=30,
     )
+
+
+def test_answers_leave_at_once() -> None:
+    with Command().listen("127.0.0.1", 0) as listener:
+        with socket.create_connection(listener.getsockname()):
+            connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_taken_port_is_one_line(tmp_path: Path) -> None:
