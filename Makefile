@@ -15,7 +15,7 @@ TESTS    ?= tests
 BIN := .venv/bin
 export PORT
 
-.PHONY: run test lab check format bench lock clean
+.PHONY: run test lab lab-machines check format bench lock clean
 .DEFAULT_GOAL := run
 
 run: .venv/.installed-run
@@ -26,11 +26,13 @@ test: .venv/.installed-dev
 	@.ci/system-packages qemu-img=qemu-utils chromium-headless-shell=chromium-headless-shell initdb=postgresql
 	@.ci/test $(TESTS)
 
-lab: .venv/.installed-lab .lab/kernel
-	@.ci/system-packages qemu-img=qemu-utils chromium-headless-shell=chromium-headless-shell \
-	  qemu-system-x86_64=qemu-system-x86 libvirtd=libvirt-daemon virt-qemu-run=libvirt-daemon-driver-qemu \
-	  busybox=busybox-static
+lab: lab-machines
+	@.ci/system-packages qemu-img=qemu-utils chromium-headless-shell=chromium-headless-shell
 	@$(BIN)/python -m pytest tests/lab
+
+lab-machines: .venv/.installed-lab .lab/kernel
+	@.ci/system-packages qemu-system-x86_64=qemu-system-x86 libvirtd=libvirt-daemon \
+	  virt-qemu-run=libvirt-daemon-driver-qemu busybox=busybox-static
 
 check: .venv/.installed-dev
 	@.ci/check
