@@ -61,8 +61,15 @@ function focusAfterClosing() {
   opener = null;
 }
 
+let going = null; // what asks for the panel to come
+
 document.addEventListener("htmx:before:request", (event) => {
-  const { sourceElement: source, target } = event.detail.ctx;
+  const { sourceElement: source, target, request } = event.detail.ctx;
+  // Who presses another link has changed their mind: an answer to the first one must not come after that to the last.
+  if (target === panel() && request.method === "GET") {
+    going?.abort();
+    going = request;
+  }
   if (target === panel()) node = document.getElementById("panel-head")?.dataset.nodeOfPanel ?? "";
   // Back and Forward ask in the name of <body>: what had opened the panel is still what to go back to.
   if (target === panel() && source !== document.body && !panel().contains(source)) opener = source;

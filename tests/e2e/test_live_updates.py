@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Error, Locator, Page, Route, expect
 
 from tests.e2e.hands import Hands
 from tests.e2e.people import People
@@ -67,6 +68,29 @@ def test_what_happens_while_a_panel_is_on_its_way_is_seen_when_it_comes(people: 
     tab(page, "Snapshots").click()
 
     history_says(page, "#1")
+
+
+def test_panel_that_was_asked_for_last_stays_however_late_another_one_comes(people: People, hands: Hands) -> None:
+    world = hands.make(count=1)
+    page = people.open("ana", f"/drives/{world.drives[0]}/")
+    is_live(page)
+    held: list[Route] = []
+
+    def hold_back(route: Route) -> None:
+        held.append(route)
+
+    page.route(f"**{world.drive(1)}", hold_back, times=1)
+    with page.expect_request(f"**{world.drive(1)}"):
+        tab(page, "Snapshots").click()
+    tab(page, "Activity").click()
+    expect(tab(page, "Activity")).to_have_attribute("aria-current", "page")
+    with suppress(Error):  # nobody waits for it any more
+        held[0].continue_()
+    hands.create(world.drives[0], by="tomas")
+    expect(page.get_by_role("contentinfo")).to_contain_text("1 snapshot")
+
+    expect(tab(page, "Activity")).to_have_attribute("aria-current", "page")
+    expect(page).to_have_url(re.compile("/activity/$"))
 
 
 def test_snapshot_is_seen_by_others_who_keep_their_place(people: People, hands: Hands) -> None:

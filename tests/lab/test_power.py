@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from editor.power import Bmc, PowerCommand, PowerDriver, PowerState, Trust
+from editor.power import Bmc, PowerCommand, PowerDriver, PowerError, PowerState, Trust
 from editor.power.redfish import RedfishPower
 from tests.contracts.power import Bench, PowerContract
 from tests.e2e.product import free_port
@@ -82,6 +82,18 @@ class MachinesBench(Bench):
 
     def restarted(self) -> PowerDriver:
         return RedfishPower()
+
+    def reaches(self, bmc: Bmc, state: PowerState) -> bool:
+        return self.wait_until(lambda: self._read(bmc) == state)
+
+    def _read(self, bmc: Bmc) -> PowerState | None:
+        """None in the moment in which a machine goes off: of that the emulated BMC knows nothing but a fault (500)."""
+        try:
+            return self.driver.read(bmc)
+        except PowerError as error:
+            if error.detail.startswith("500: ") and "not running" in error.detail:
+                return None
+            raise
 
 
 def _within(seconds: float, happened: Callable[[], bool]) -> bool:
