@@ -67,7 +67,7 @@ document.addEventListener("htmx:before:request", (event) => {
   const { sourceElement: source, target, request } = event.detail.ctx;
   // Who presses another link has changed their mind: an answer to the first one must not come after that to the last.
   if (target === panel() && request.method === "GET") {
-    going?.abort();
+    going?.abort?.(); // that of Back and Forward cannot be given up
     going = request;
   }
   if (target === panel()) node = document.getElementById("panel-head")?.dataset.nodeOfPanel ?? "";
