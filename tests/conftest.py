@@ -79,6 +79,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.parent.name in UNITS and not any(word in item.path.stem for word in WHOLE):
             item.add_marker("unit")
         on_one = any(word in item.path.stem for word in ON_ONE_DATABASE)
+        # What qcow2 does is the same whatever database asks for it.
+        on_one = on_one or "[qcow2]" in item.name
         if item.get_closest_marker("django_db") and not on_one:
             item.add_marker("postgres")
 
