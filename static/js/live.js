@@ -52,14 +52,17 @@ function lookAt(topics) {
   else topics.forEach(say);
 }
 
-// What was said while an answer was on its way, what came with that answer has not heard: it is said once more.
+// What was said while a new panel was on its way, that panel has not heard: it is said once more. What was there already
+// has heard it, and asks again by itself.
 
 const HEARD_MOST = 100;
+const COMES_ANEW = new Set(["panel", "world"]);
 const heard = []; // the newest last
 
 function sayAgain(event) {
-  const newest = event.detail.ctx.response?.headers.get("X-Newest-Event"); // the answer is at least as new
-  if (!newest) return;
+  const { target, response } = event.detail.ctx;
+  const newest = response?.headers.get("X-Newest-Event"); // the answer is at least as new
+  if (!newest || !COMES_ANEW.has(target?.id)) return;
   const missed = heard.filter((message) => message.id > Number(newest));
   if (missed.length === HEARD_MOST || missed.some((message) => message.refetch)) lookAtEverything();
   else lookAt([...new Set(missed.flatMap((message) => message.topics ?? []))]);
