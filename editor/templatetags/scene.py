@@ -78,6 +78,8 @@ def _bay(bay: Bay) -> str:
     if bay.power:
         before = _lamp(bay.power)
         state = f' data-power="{bay.power}"'
+        if bay.seen_at:
+            state += f' data-seen="{bay.server}" data-seen-at="{bay.seen_at}"'
     elif bay.snapshots is not None:
         kind = "bay bay--drive"
         after = f'<span class="ticks" data-n="{min(5, bay.snapshots)}" aria-hidden="true"></span>'

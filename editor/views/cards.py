@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache, cached_property
 from typing import NamedTuple, TypeVar
 
@@ -32,6 +33,9 @@ class Bay(NamedTuple):
     snapshots: int | None = None
     held: bool = False
     change: str = ""
+    server: str = ""
+    """The topic of the server whose power it shows, and when its BMC last said so, if ever."""
+    seen_at: str = ""
 
 
 @dataclass
@@ -151,6 +155,9 @@ class InstanceRow(NamedTuple):
 
     number: int
     shown: Power
+    server: int | None
+    seen_at: datetime | None
+    """When the BMC of its server last said so; null when it never did."""
 
 
 class DriveRow(NamedTuple):
@@ -185,7 +192,7 @@ def instance_array_node(array: InstanceArray, rows: list[InstanceRow], *, with_b
     node.lamps = Lamps(Counter(row.shown for row in rows))
     if with_bays:
         url = _address("instance_array_instances", array.pk)
-        real = {row.number: row.shown for row in rows}
+        real = {row.number: row for row in rows}
         drawn = set() if array.leaves else set(array.numbers)
         numbers, node.more = _shown(sorted(drawn | real.keys()))
         node.bays = [
@@ -195,11 +202,14 @@ def instance_array_node(array: InstanceArray, rows: list[InstanceRow], *, with_b
     return node
 
 
-def _server_bay(array: InstanceArray, url: str, number: int, shown: Power | None, *, change: str) -> Bay:
-    state = ", ".join(piece for piece in (shown.label.lower() if shown else "", ON_DEPLOY[change]) if piece)
-    says = f"{array.label}-{number}, {state}"
-    power = POWER_WORD[shown] if shown else ""
-    return Bay(url, number, says, f"{array.topic}:{number}", power=power, change=change)
+def _server_bay(array: InstanceArray, url: str, number: int, row: InstanceRow | None, *, change: str) -> Bay:
+    state = ", ".join(piece for piece in (row.shown.label.lower() if row else "", ON_DEPLOY[change]) if piece)
+    says, twin = f"{array.label}-{number}, {state}", f"{array.topic}:{number}"
+    if row is None:
+        return Bay(url, number, says, twin, change=change)
+    seen_at = row.seen_at.isoformat(timespec="seconds") if row.seen_at else ""
+    power, server = POWER_WORD[row.shown], f"server-{row.server}"
+    return Bay(url, number, says, twin, power=power, change=change, server=server, seen_at=seen_at)
 
 
 def drive_array_node(array: DriveArray, rows: list[DriveRow], *, with_bays: bool) -> Node:

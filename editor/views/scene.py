@@ -117,7 +117,7 @@ def count(infrastructure: Infrastructure) -> Counts:
 
 
 def _counts(instances: dict[int, list[InstanceRow]], drives: dict[int, list[DriveRow]]) -> Counts:
-    lamps = Lamps(Counter(shown for rows in instances.values() for _, shown in rows))
+    lamps = Lamps(Counter(row.shown for rows in instances.values() for row in rows))
     return Counts(
         lamps=lamps,
         servers=sum(lamps.counts.values()),
@@ -199,12 +199,15 @@ def _instances(
     """Answers the instances of each array, by number; of some arrays only, if named."""
     found = Instance.objects.filter(instance_array__infrastructure=infrastructure)
     rows: dict[int, list[InstanceRow]] = defaultdict(list)
-    for array, number, server, power, command in (
+    for array, number, server, power, command, seen_at in (
         (found if of is None else found.filter(instance_array__in=of))
         .order_by("number")
-        .values_list("instance_array_id", "number", "server_id", "server__power", "server__power_command")
+        .values_list(
+            *("instance_array_id", "number", "server_id"),
+            *("server__power", "server__power_command", "server__power_seen_at"),
+        )
     ):
-        rows[array].append(InstanceRow(number, _power(server, power, command)))
+        rows[array].append(InstanceRow(number, _power(server, power, command), server, seen_at))
     return rows
 
 

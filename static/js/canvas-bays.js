@@ -1,5 +1,6 @@
 // Bays: the twin lights up (same number, other array), a tip says what it is; on large canvases they come when needed.
 
+import { seenAgo } from "./clock.js";
 import { follow, isDrawn, stage, view, world } from "./canvas-view.js";
 
 const NEAR_ZOOM = 0.6;
@@ -19,7 +20,8 @@ function show(bay) {
   for (const twin of world.querySelectorAll(`[data-twin-of="${CSS.escape(bay.dataset.twinOf)}"]`)) {
     if (twin !== bay) twin.dataset.uiTwin = "";
   }
-  tip.textContent = bay.getAttribute("aria-label");
+  const { seenAt } = bay.dataset;
+  tip.textContent = bay.getAttribute("aria-label") + (seenAt ? `, seen ${seenAgo(seenAt)}` : "");
   tip.showPopover();
   const at = bay.getBoundingClientRect();
   const farthest = innerWidth - tip.offsetWidth - GAP_PX;

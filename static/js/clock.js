@@ -41,6 +41,9 @@ export function seen(seconds) {
   return whole >= 1 && whole < 10 ? `${whole} s ago` : ago(seconds);
 }
 
+/** How long ago that was by the server's clock, in words. */
+export const seenAgo = (time) => seen((Date.now() + offset - Date.parse(time)) / SECOND);
+
 const SAID = { age, ago, seen, elapsed };
 
 function tick() {

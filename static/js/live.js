@@ -70,8 +70,11 @@ function sayAgain(event) {
 
 function move(times) {
   // One search of the page, not one for each of a thousand servers.
-  for (const time of document.querySelectorAll("time[data-seen]")) {
-    if (Object.hasOwn(times, time.dataset.seen)) time.dateTime = times[time.dataset.seen];
+  for (const place of document.querySelectorAll("[data-seen]")) {
+    if (!Object.hasOwn(times, place.dataset.seen)) continue;
+    const at = times[place.dataset.seen];
+    if (place instanceof HTMLTimeElement) place.dateTime = at;
+    else place.dataset.seenAt = at;
   }
 }
 

@@ -51,6 +51,8 @@ def test_power_is_seen_by_others_within_a_second(people: People, hands: Hands) -
         power_is(ana, "web-2", "Off")
         expect(glyphs.get_by_role("link", name="web-2")).to_have_accessible_name("web-2, off", timeout=SECOND_MS)
         expect(vera.get_by_role("list", name="Servers by power state")).to_contain_text("1 off", timeout=SECOND_MS)
+    glyphs.get_by_role("link", name="web-2").hover()
+    expect(vera.get_by_role("tooltip")).to_have_text(re.compile("web-2, off, seen (just now|[0-9]+ s ago)"))
 
 
 def test_what_happens_while_a_panel_is_on_its_way_is_seen_when_it_comes(people: People, hands: Hands) -> None:
