@@ -180,7 +180,8 @@ def _drive_array(
         "grows": array.grows,
     }
     form = form or DriveArrayForm(initial=initial, product=array, others=())
-    more = {"how_many": "Drives"} | ({} if array.instance_array_id else _owners(array))  # what is attached is detached
+    # What is attached can only be detached: nothing to choose from then.
+    more = {"how_many": "Drives"} | ({} if array.instance_array_id else _owners(array))
     head = drive_arrays.head(array, "Configuration")
     return _tab(request, array, form, head, more, stale=stale, refused=refused, status=status)
 

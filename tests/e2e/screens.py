@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Error, Page, expect
 
 from tests.e2e.hands import Hands, World
 from tests.e2e.product import Product
@@ -382,9 +383,9 @@ def deploy_fails(page: Page, scene: Scene) -> None:
     stopped = panel(page).get_by_role("heading", name="Deploy stopped")
     for _ in range(40):
         scene.hands.last_try(scene.broken.infrastructure)
-        if stopped.is_visible():
+        with suppress(Error):
+            stopped.wait_for(timeout=250)
             break
-        page.wait_for_timeout(250)
     expect(stopped).to_be_visible()
     scene.product.qemu_img.works()
 
