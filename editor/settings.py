@@ -10,6 +10,9 @@
 | DATABASE_URL | e.g. postgres://user:password@host/name | SQLite in DATA_DIR |
 | SECRET_KEY | signs sessions; 50 characters or more | generated into DATA_DIR |
 | SECRETS_KEY_FILE | file of the key that BMC passwords are sealed with | secrets.key in DATA_DIR, made when needed |
+| ISCSI_EXPORTER | what serves drives to servers: tgt, or none | tgt |
+| ISCSI_PORTAL | address and port that initiators connect to | 127.0.0.1:13260 |
+| IQN_PREFIX | how all our iSCSI names begin; servers know them, so never change it | iqn.2026-11.internal.editor |
 | SHUTDOWN_SECONDS | time limit of a soft shutdown, 30 to 86400 | 120 |
 | EVENT_DAYS | how long the activity is kept | 90 |
 | EMBEDDED_WORKER | 1: the web process also does the worker's work; `serve` sets it | 0 |
@@ -20,6 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from datetime import timedelta
 from pathlib import Path
@@ -243,6 +247,33 @@ def _database(url: str) -> dict[str, Any]:
 
 
 DATABASES = {"default": _database(_text("DATABASE_URL"))}
+
+# ── iSCSI ────────────────────────────────────────────────────────────────────
+
+
+def _portal(name: str, default: str) -> str:
+    value = _text(name, default)
+    host, _, port = value.rpartition(":")
+    if not (re.fullmatch(r"[0-9.]+|\[[0-9a-fA-F:]+\]", host) and port.isdigit() and 1024 <= int(port) <= 65535):
+        raise ImproperlyConfigured(
+            f"{name} is {value!r}. Set it to an IP address and a port above 1023, such as 10.0.0.5:3260."
+        )
+    return value
+
+
+def _iqn(name: str, default: str) -> str:
+    value = _text(name, default)
+    # RFC 3720, section 3.2.6.3.1; tgt knows names of up to 223 bytes, ours add at most 30.
+    if not re.fullmatch(r"iqn\.[0-9]{4}-[0-9]{2}\.[a-z0-9][a-z0-9.-]*(:[a-z0-9.:-]+)?", value) or len(value) > 190:
+        raise ImproperlyConfigured(
+            f"{name} is {value!r}. Set it to a name such as iqn.2026-11.org.example:editor, in lower case."
+        )
+    return value
+
+
+ISCSI_EXPORTER = _text("ISCSI_EXPORTER", "tgt")
+ISCSI_PORTAL = _portal("ISCSI_PORTAL", "127.0.0.1:13260")
+IQN_PREFIX = _iqn("IQN_PREFIX", "iqn.2026-11.internal.editor")
 
 # ── The worker, and what later packages plug into ────────────────────────────
 

@@ -20,7 +20,8 @@ AFTER_FAILURE = timedelta(seconds=10)
 
 def driver_of(pool: StoragePool) -> storage.StorageDriver:
     """Answers the driver of a pool; the same one each time, since it knows the merges that run in this process."""
-    return storage.driver_for(pool.engine, pool.path)
+    cluster = storage.Cluster(pool.ceph_conf, pool.ceph_user, pool.ceph_pool) if pool.ceph_pool else None
+    return storage.driver_for(pool.engine, pool.path, cluster)
 
 
 def jobs(now: datetime, since: datetime) -> Iterator[Job]:

@@ -240,6 +240,9 @@ class Instance(models.Model):
     number = models.PositiveIntegerField()
     server = models.OneToOneField(Server, models.PROTECT, null=True, blank=True, related_name="instance")
     address = models.GenericIPAddressField(null=True, blank=True)
+    chap_sealed = models.TextField(
+        blank=True, editable=False, help_text="The CHAP password that opens its drives; made when one is first served."
+    )
 
     class Meta:
         ordering: ClassVar[list[str]] = ["number"]

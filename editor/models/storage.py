@@ -35,10 +35,38 @@ class StoragePool(models.Model):
     folder = models.CharField(
         max_length=200, blank=True, help_text="Where the drives are. Empty: a folder of this pool's own in DATA_DIR."
     )
+    ceph_conf = models.CharField(
+        "Ceph configuration",
+        max_length=200,
+        blank=True,
+        help_text="Path of the cluster's ceph.conf, which names the keyring.",
+    )
+    ceph_user = models.CharField("Ceph user", max_length=60, blank=True, help_text='Without "client."')
+    ceph_pool = models.CharField("RADOS pool", max_length=60, blank=True, help_text="Where the images are.")
 
     capacity_gb = models.PositiveIntegerField(
-        "capacity, GB", null=True, blank=True, help_text="The sum of its drives' sizes stays below. Empty: no limit."
+        "capacity, GB", null=True, blank=True, help_text="What drives may take of it. Empty: no limit."
     )
+    overcommit_percent = models.PositiveIntegerField(
+        "over-provisioning, %",
+        default=100,
+        validators=[MinValueValidator(100), MaxValueValidator(10000)],
+        help_text="Up to how much of the capacity the sizes of its drives may add up. 100: no more than there is.",
+    )
+    maintenance = models.BooleanField(
+        default=False, help_text="Nothing new is begun here. What is served goes on being served."
+    )
+
+    total_bytes = models.PositiveBigIntegerField(null=True, editable=False)
+    free_bytes = models.PositiveBigIntegerField(null=True, editable=False)
+    usage_seen_at = models.DateTimeField(null=True, editable=False)
+    usage_error = models.CharField(max_length=300, blank=True, editable=False)
+    usage_told = models.PositiveSmallIntegerField(
+        default=0, editable=False, help_text="The highest warning that was told since the pool had room, in percent."
+    )
+    check_asked_at = models.DateTimeField(null=True, editable=False, help_text="Until the worker has checked.")
+    checked_at = models.DateTimeField(null=True, editable=False)
+    checked = models.JSONField(default=list, editable=False, help_text="Pairs: what was tried, and what is wrong.")
 
     class Meta:
         ordering: ClassVar[list[str]] = ["label"]
@@ -126,6 +154,11 @@ class Drive(models.Model):
         Event, models.SET_NULL, null=True, editable=False, related_name="+", help_text="The last failure, until read."
     )
 
+    exported = models.BooleanField(default=False, editable=False, help_text="Served over iSCSI when last looked at.")
+    export_due = models.BooleanField(default=False, editable=False, help_text="Is not served as it should be.")
+    export_error = models.CharField(max_length=300, blank=True, editable=False, help_text="Why it is not served.")
+    sessions = models.JSONField(default=list, editable=False, help_text="Pairs of initiator and address, logged in.")
+
     class Meta:
         ordering: ClassVar[list[str]] = ["number"]
         constraints = (
@@ -142,7 +175,10 @@ class Drive(models.Model):
         indexes = (
             models.Index(
                 fields=["id"],
-                condition=models.Q(observe_due=True) | models.Q(reclaim_due=True) | models.Q(head_layer__isnull=True),
+                condition=models.Q(observe_due=True)
+                | models.Q(reclaim_due=True)
+                | models.Q(export_due=True)
+                | models.Q(head_layer__isnull=True),
                 name="drive_work_waiting",
             ),
         )

@@ -3,11 +3,22 @@
 import functools
 from pathlib import Path
 
-from editor.storage.base import Found, StorageDriver, StorageError, UnknownDrive
+from editor.storage.base import Check, Cluster, Device, Found, StorageDriver, StorageError, UnknownDrive, Usage
 from editor.storage.qcow2 import Qcow2Storage
 from editor.storage.simulated import SimulatedStorage
 
-__all__ = ["ENGINES", "Found", "StorageDriver", "StorageError", "UnknownDrive", "driver_for"]
+__all__ = [
+    "ENGINES",
+    "Check",
+    "Cluster",
+    "Device",
+    "Found",
+    "StorageDriver",
+    "StorageError",
+    "UnknownDrive",
+    "Usage",
+    "driver_for",
+]
 
 ENGINES: dict[str, type[Qcow2Storage] | type[SimulatedStorage]] = {
     "qcow2": Qcow2Storage,
@@ -16,11 +27,13 @@ ENGINES: dict[str, type[Qcow2Storage] | type[SimulatedStorage]] = {
 
 
 @functools.cache
-def driver_for(engine: str, folder: Path) -> StorageDriver:
+def driver_for(engine: str, folder: Path, cluster: Cluster | None = None) -> StorageDriver:
     """The process's driver of a pool: the same object each time, so that its verbs know of each other.
 
-    Raises ValueError for an unknown engine.
+    `cluster` is where the engines of Ceph keep drives; they too have a folder, for their locks. Raises ValueError for
+    an unknown engine.
     """
+    del cluster  # none of the engines so far is one of Ceph
     if engine not in ENGINES:
         raise ValueError(f"There is no storage engine {engine!r}. Choose one of: {', '.join(ENGINES)}.")
     return ENGINES[engine](folder)

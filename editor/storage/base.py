@@ -10,6 +10,10 @@ from its end on.
 
 Every verb may be repeated: after a crash at any point, calling it again (or `abandon`) ends in the state it promises.
 
+A drive is *active* while a device of it is open to an iSCSI target (see editor.iscsi). A snapshot may be taken then,
+and layers reclaimed; to revert, to grow and to delete it must be inactive. What makes a device active outlives this
+process: servers go on reading and writing while the worker is restarted.
+
 Exceptions:
 
     StorageError        the engine's only exception; `permanent` says whether trying again can help
@@ -64,6 +68,51 @@ class Found:
     layers: frozenset[int]
     strange: tuple[str, ...]
     """One sentence for each thing that does not belong there or is missing."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """What an iSCSI target opens to serve a drive."""
+
+    backing: str
+    """ "file": `name` is the absolute path of a file or block device. "rbd": `name` is pool/image in Ceph."""
+    name: str
+    options: tuple[tuple[str, str], ...] = ()
+    """For "rbd": "conf" is the path of the cluster's configuration file, "id" the client's name without "client."."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where a pool in Ceph is: a configuration file, who asks, and the RADOS pool of the images."""
+
+    conf: str
+    user: str
+    """Without "client."; its keyring is found through the configuration file."""
+    pool: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Room in a pool, as whoever keeps its bytes tells: a file system, a cluster."""
+
+    total_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that a pool needs, and what is wrong with it, in a sentence; None when it works."""
+
+    what: str
+    wrong: str | None = None
+
+
+def in_use(drive: int) -> StorageError:
+    """What to raise when a verb needs a drive that is not active."""
+    return StorageError(
+        "The drive is served over iSCSI. Nothing on the drive was changed. Shut its server down, then try again.",
+        detail=f"drive {drive} is active",
+    )
 
 
 def never() -> bool:
@@ -238,6 +287,32 @@ class StorageDriver(abc.ABC):
     @abc.abstractmethod
     def sha256(self, drive: int) -> str:
         """`content_hash` of the whole drive, in hexadecimal."""
+
+    @abc.abstractmethod
+    def activate(self, drive: int) -> Device:
+        """Open a device of the drive for an iSCSI target; the same one when it is active already and answers.
+
+        One that was left behind by a crash is made anew. What is written to the device and flushed is durable.
+        """
+
+    @abc.abstractmethod
+    def deactivate(self, drive: int) -> None:
+        """Close the drive's device, which nobody may have open any more. An inactive or absent drive is fine.
+
+        What was written to it is durable afterwards.
+        """
+
+    @abc.abstractmethod
+    def devices(self) -> dict[int, Device]:
+        """The active drives whose devices answer. Takes no lock; quick also with a thousand drives."""
+
+    @abc.abstractmethod
+    def usage(self) -> Usage:
+        """Room in the pool."""
+
+    @abc.abstractmethod
+    def check(self) -> list[Check]:
+        """Tries what the pool needs: programs, folder, permissions, features. Changes no drive."""
 
     @abc.abstractmethod
     def audit(self) -> list[Found]:

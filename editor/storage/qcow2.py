@@ -16,9 +16,12 @@ from typing import Any
 from editor.storage.audit import find
 from editor.storage.base import (
     MAX_DEPTH,
+    Check,
+    Device,
     Found,
     StorageDriver,
     StorageError,
+    Usage,
     check_growth,
     check_size,
     check_window,
@@ -165,6 +168,25 @@ class Qcow2Storage(StorageDriver):
         folder = DriveFolder(self._pool, drive)
         with explained():
             return folder.unlocked(lambda: folder.chain(folder.head()))
+
+    # Serving
+
+    def activate(self, drive: int) -> Device:
+        raise StorageError("Drives of this engine cannot be served yet.", permanent=True, detail=f"drive {drive}")
+
+    def deactivate(self, drive: int) -> None:
+        """Never active."""
+
+    def devices(self) -> dict[int, Device]:
+        return {}
+
+    def usage(self) -> Usage:
+        with explained():
+            room = shutil.disk_usage(self._pool)
+        return Usage(room.total, room.free)
+
+    def check(self) -> list[Check]:
+        return [Check("Programs", self.missing_programs())]
 
     def audit(self) -> list[Found]:
         with explained():

@@ -17,14 +17,18 @@ from typing import Any
 from editor.storage.base import (
     HASH_BLOCK_BYTES,
     MAX_DEPTH,
+    Check,
+    Device,
     Found,
     StorageDriver,
     StorageError,
     UnknownDrive,
+    Usage,
     check_growth,
     check_size,
     check_window,
     content_hash,
+    in_use,
     never,
     other_head,
     taken,
@@ -77,6 +81,9 @@ class SimulatedStorage(StorageDriver):
         self._before: dict[str, Callable[[], None]] = {}
         self._after: dict[str, Callable[[], None]] = {}
         self._drives: dict[int, _Drive] = self._load()
+        self._active: set[int] = set()
+        self.room = Usage(total_bytes=1024**4, free_bytes=1024**4)
+        """What `usage` answers."""
 
     # For tests
 
@@ -109,11 +116,13 @@ class SimulatedStorage(StorageDriver):
         with self._verb("grow", drive=drive, size_bytes=size_bytes):
             check_size(size_bytes)
             found = self._known(drive)
+            self._demand_inactive(drive)
             check_growth(found.size_bytes, size_bytes)
             found.size_bytes = size_bytes
 
     def delete_drive(self, drive: int) -> None:
         with self._verb("delete_drive", drive=drive):
+            self._demand_inactive(drive)
             self._drives.pop(drive, None)
 
     def head(self, drive: int) -> int:
@@ -137,6 +146,7 @@ class SimulatedStorage(StorageDriver):
 
     def revert(self, drive: int, *, onto: int, new_layer: int) -> None:
         with self._verb("revert", drive=drive, onto=onto, new_layer=new_layer):
+            self._demand_inactive(drive)
             self._top(self._known(drive), onto, new_layer)
 
     def abandon(self, drive: int, *, new_layer: int) -> bool:
@@ -218,6 +228,28 @@ class SimulatedStorage(StorageDriver):
             )
             return content_hash(found.size_bytes, blocks)
 
+    def activate(self, drive: int) -> Device:
+        with self._verb("activate", drive=drive):
+            self._known(drive)
+            self._active.add(drive)
+            return _device(drive)
+
+    def deactivate(self, drive: int) -> None:
+        with self._verb("deactivate", drive=drive):
+            self._active.discard(drive)
+
+    def devices(self) -> dict[int, Device]:
+        with self._verb("devices"):
+            return {drive: _device(drive) for drive in self._active}
+
+    def usage(self) -> Usage:
+        with self._verb("usage"):
+            return self.room
+
+    def check(self) -> list[Check]:
+        with self._verb("check"):
+            return [Check("Memory")]
+
     def audit(self) -> list[Found]:
         with self._verb("audit"):
             return [
@@ -238,6 +270,10 @@ class SimulatedStorage(StorageDriver):
             yield
             self._save()
         self._after.get(verb, _nothing)()
+
+    def _demand_inactive(self, drive: int) -> None:
+        if drive in self._active:
+            raise in_use(drive)
 
     def _known(self, drive: int) -> _Drive:
         if drive not in self._drives:
@@ -296,6 +332,10 @@ class SimulatedStorage(StorageDriver):
         new = self._file.with_suffix(".new")
         new.write_text(json.dumps(content))
         os.replace(new, self._file)
+
+
+def _device(drive: int) -> Device:
+    return Device("file", f"/simulated/drive-{drive}")
 
 
 def _set(hooks: dict[str, Callable[[], None]], verb: str, call: Callable[[], None] | None) -> None:

@@ -461,7 +461,13 @@ def test_bmc_address_stays_while_something_waits_for_it(site: Client, atlas: Inf
 
 def test_pool_with_drives_keeps_its_engine_and_folder(site: Client, atlas: Infrastructure) -> None:
     pool = StoragePool.objects.get()
-    form = {"label": "Fast", "engine": "qcow2", "storage_type": "iscsi_ssd", "folder": "/elsewhere"}
+    form = {
+        "label": "Fast",
+        "engine": "qcow2",
+        "storage_type": "iscsi_ssd",
+        "folder": "/elsewhere",
+        "overcommit_percent": 100,
+    }
 
     site.post(page(StoragePool, "change", pool.pk), form)
 
