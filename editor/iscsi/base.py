@@ -4,6 +4,9 @@ Each drive is a target of its own, with one LUN. Only the initiator of the insta
 in, with the CHAP password of that instance. Names, LUN and serial number of a drive never change, so that a server
 finds after a revert what it knew before. (Names: RFC 3720, section 3.2.6. CHAP: RFC 3720, section 11.1.)
 
+Sessions of machines that lost their power end by themselves: a target asks its initiators every few seconds (NOP-In,
+RFC 3720, section 10.19) and drops those that do not answer. Otherwise a dead server would block a revert for ever.
+
 What is served goes on being served when this process ends. Nothing an exporter knows outlives a restart of the host:
 whoever uses one compares `targets` with what should be served, and publishes what is missing.
 """
@@ -81,10 +84,11 @@ class Exporter(abc.ABC):
         """
 
     @abc.abstractmethod
-    def withdraw(self, iqn: str) -> None:
+    def withdraw(self, iqn: str, *, dead: bool = False) -> None:
         """Take the LUN away and close its device; the target stays, so that a login finds no disk. Absent is fine.
 
-        Refused, naming it, while a session is open (`still_open`).
+        Refused, naming it, while a session is open (`still_open`); not when the device is `dead`, since then nobody
+        can use it, and it must be closed before it can be brought back.
         """
 
     @abc.abstractmethod

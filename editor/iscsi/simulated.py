@@ -62,11 +62,12 @@ class SimulatedExporter(Exporter):
                 sessions,
             )
 
-    def withdraw(self, iqn: str) -> None:
+    def withdraw(self, iqn: str, *, dead: bool = False) -> None:
         with self._lock:
             self._called("withdraw", iqn)
             if iqn in self._targets:
-                self._demand_unused(iqn)
+                if not dead:
+                    self._demand_unused(iqn)
                 self._targets[iqn] = replace(self._targets[iqn], device=None)
 
     def remove(self, iqn: str) -> None:
