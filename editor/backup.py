@@ -11,7 +11,7 @@ Nobody is stopped for it, because of what the engine does and does not do (edito
 
 The archive is a tar: header.json, the database, the layers, and manifest.json last, with a SHA-256 of each. It holds
 all that people have stored, and their password hashes; so it is readable by its owner only. The secret that signs
-sessions is not in it: after a restore everybody signs in again. Nor is the key to the BMC passwords (editor.sealed):
+sessions is not in it: after a restore everybody signs in again. Nor is the key to the sealed passwords (editor.sealed):
 who finds the archive alone cannot read them.
 """
 
@@ -82,7 +82,7 @@ class Summary:
     layers: int = 0
     bytes: int = 0
     locked_up: int = 0
-    """After a restore: servers whose BMC passwords the key here does not open, or no key."""
+    """After a restore: passwords of BMCs and of CHAP that the key here does not open, or no key."""
 
 
 def save(path: Path, *, tell: Callable[[str], object] = len) -> Summary:

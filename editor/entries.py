@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from django.utils import timezone
 
-from editor import sealed
+from editor import passwords, sealed
 from editor.models import Drive, Power, Server, ServerType, Trust, User
 from editor.rules import Refused
 from editor.server_rules import (
@@ -198,9 +198,7 @@ def _is_kept(password: str, server: Server, key: sealed.Key | None) -> bool:
 def sealing_key() -> sealed.Key:
     """Answers the key; a first one is made only while no password was sealed. Raises Refused."""
     try:
-        if Server.objects.exclude(password_sealed="").exists():
-            return sealed.Key.read()
-        return sealed.first_key()
+        return passwords.sealing_key()
     except sealed.SealError as error:
         raise Refused(f"{error} It belongs at {sealed.key_file()}; “manage.py rekey” makes a new one.") from error
 

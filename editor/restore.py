@@ -22,7 +22,7 @@ from django.db.migrations.loader import MigrationLoader
 from editor import sealed
 from editor.backup import CHUNK_BYTES, FORMAT, VERSION, Summary
 from editor.databases import BackupError, put_postgresql, put_sqlite
-from editor.models import Deploy, DeployItem, DeployState, DeployStep, ItemState, Server
+from editor.models import Deploy, DeployItem, DeployState, DeployStep, Instance, ItemState, Server
 from editor.plan import DESTROYING
 from editor.storage.layers import fsync, layer_name
 
@@ -71,14 +71,19 @@ def _hold_deploys_back() -> None:
 
 
 def _locked_up() -> int:
-    """Answers how many BMC passwords cannot be read here."""
+    """Answers how many sealed passwords cannot be read here."""
+    texts: list[str] = []
     # A backup may be older than these are.
-    with connection.cursor() as cursor:
-        columns = {column.name for column in connection.introspection.get_table_description(cursor, "editor_server")}
-    if "password_sealed" not in columns:
-        return 0
-    texts = Server.objects.exclude(password_sealed="").values_list("password_sealed", flat=True)
+    if "password_sealed" in _columns("editor_server"):
+        texts += Server.objects.exclude(password_sealed="").values_list("password_sealed", flat=True)
+    if "chap_sealed" in _columns("editor_instance"):
+        texts += Instance.objects.exclude(chap_sealed="").values_list("chap_sealed", flat=True)
     return sum(not sealed.is_open(text) for text in texts)
+
+
+def _columns(table: str) -> set[str]:
+    with connection.cursor() as cursor:
+        return {column.name for column in connection.introspection.get_table_description(cursor, table)}
 
 
 @dataclass

@@ -45,18 +45,18 @@ class Key:
             lines = path.read_text("ascii").split()
         except FileNotFoundError as error:
             raise SealError(
-                "The key to the BMC passwords is missing. An administrator must put it back.", f"{error}"
+                "The key to the sealed passwords is missing. An administrator must put it back.", f"{error}"
             ) from error
         except (OSError, ValueError) as error:
             raise SealError(
-                "The key to the BMC passwords cannot be read. An administrator must look at its file.",
+                "The key to the sealed passwords cannot be read. An administrator must look at its file.",
                 f"{path}: {error}",
             ) from error
         try:
             return cls(MultiFernet([Fernet(line) for line in lines]))
         except ValueError as error:
             raise SealError(
-                "The key to the BMC passwords is damaged. An administrator must put back a copy of it.",
+                "The key to the sealed passwords is damaged. An administrator must put back a copy of it.",
                 f"{path}: {error}",
             ) from error
 
@@ -70,8 +70,8 @@ class Key:
             return self._fernet.decrypt(sealed).decode()
         except InvalidToken as error:
             raise SealError(
-                "The password of this BMC was sealed with another key. An administrator must put that key back, or "
-                "type the password again.",
+                "The password was sealed with another key. An administrator must put that key back, or run "
+                "“manage.py rekey” and give a new password.",
                 f"{key_file()} does not open it",
             ) from error
 
@@ -110,7 +110,7 @@ def make_key(*, first: bool = False) -> None:
         fsync(path.parent)
     except OSError as error:
         raise SealError(
-            "The key to the BMC passwords cannot be written. Make its folder writable, or make the file yourself.",
+            "The key to the sealed passwords cannot be written. Make its folder writable, or make the file yourself.",
             f"{error}",
         ) from error
 

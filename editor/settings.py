@@ -9,7 +9,7 @@
 | FORWARDED_ALLOW_IPS | proxies whose X-Forwarded-* headers are believed, with commas | 127.0.0.1,::1 if https |
 | DATABASE_URL | e.g. postgres://user:password@host/name | SQLite in DATA_DIR |
 | SECRET_KEY | signs sessions; 50 characters or more | generated into DATA_DIR |
-| SECRETS_KEY_FILE | file of the key that BMC passwords are sealed with | secrets.key in DATA_DIR, made when needed |
+| SECRETS_KEY_FILE | file of the key that passwords are sealed with | secrets.key in DATA_DIR, made when needed |
 | ISCSI_EXPORTER | what serves drives to servers: tgt, or none | tgt |
 | ISCSI_PORTAL | address and port that initiators connect to | 127.0.0.1:13260 |
 | IQN_PREFIX | how all our iSCSI names begin; servers know them, so never change it | iqn.2026-11.internal.editor |

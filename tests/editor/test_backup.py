@@ -160,7 +160,7 @@ def test_archive_is_for_its_owner_only_and_alone(world: World, tmp_path: Path) -
     assert not any("secret" in name or "lock" in name for name in names)
 
 
-def test_key_to_the_bmc_passwords_is_kept_elsewhere(world: World, settings: Settings, tmp_path: Path) -> None:
+def test_key_to_the_sealed_passwords_is_kept_elsewhere(world: World, settings: Settings, tmp_path: Path) -> None:
     entry = entries.Entry(
         "R-7", factories.make_free_server().server_type, "simulated", "simulated://r-7", "root", "hunter2"
     )
@@ -168,14 +168,12 @@ def test_key_to_the_bmc_passwords_is_kept_elsewhere(world: World, settings: Sett
     archive, key, out = tmp_path / "all.tar", sealed.key_file(), io.StringIO()
 
     call_command("backup", str(archive), stdout=out)
-    assert f"The key to the BMC passwords in it is not: keep a copy of {key} somewhere else." in out.getvalue()
+    assert f"The key to the passwords in it is not: keep a copy of {key} somewhere else." in out.getvalue()
     with tarfile.open(archive) as tar:
         assert not any(key.read_bytes().strip() in tar.extractfile(one).read() for one in tar)  # type: ignore[union-attr]
     with elsewhere(settings, tmp_path) as data:
         call_command("restore", str(archive), stdout=out)
-        assert (
-            f"The BMC passwords of 1 server are sealed. Put the key that was kept elsewhere to {data}" in out.getvalue()
-        )
+        assert f"1 password cannot be read. Put the key that was kept elsewhere to {data}" in out.getvalue()
         shutil.copy(key, sealed.key_file())
         assert servers.bmc_of(Server.objects.get(serial="R-7")).password == "hunter2"
 

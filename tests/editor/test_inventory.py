@@ -110,7 +110,7 @@ def test_lost_key_is_an_error_of_power_and_the_worker_goes_on(stored: Server, ad
     assert error.value.permanent
     stored.refresh_from_db()
     other.refresh_from_db()
-    assert stored.power_error == "The key to the BMC passwords is missing. An administrator must put it back."
+    assert stored.power_error == "The key to the sealed passwords is missing. An administrator must put it back."
     assert (stored.power, other.power, other.power_error) == (Power.UNKNOWN, Power.OFF, "")
 
 

@@ -59,11 +59,11 @@ def test_older_keys_still_open_and_the_newest_seals() -> None:
 @pytest.mark.parametrize(
     ("harm", "sentence"),
     [
-        (lambda path: path.unlink(), "The key to the BMC passwords is missing."),
-        (lambda path: (path.unlink(), path.mkdir()), "The key to the BMC passwords cannot be read."),
-        (lambda path: path.write_bytes(b"\xff\xfe"), "The key to the BMC passwords cannot be read."),
-        (lambda path: path.write_text("short"), "The key to the BMC passwords is damaged."),
-        (lambda path: path.write_text(""), "The key to the BMC passwords is damaged."),
+        (lambda path: path.unlink(), "The key to the sealed passwords is missing."),
+        (lambda path: (path.unlink(), path.mkdir()), "The key to the sealed passwords cannot be read."),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "The key to the sealed passwords cannot be read."),
+        (lambda path: path.write_text("short"), "The key to the sealed passwords is damaged."),
+        (lambda path: path.write_text(""), "The key to the sealed passwords is damaged."),
     ],
     ids=["missing", "unreadable", "binary", "damaged", "empty"],
 )

@@ -122,7 +122,7 @@ def test_lost_key_is_told_at_the_password(site: Client, kind: ServerType) -> Non
     response = site.post(page(Server.objects.get()), form(kind, password="another", seen=1))
 
     (error,) = response.context["adminform"].form.errors["password"]
-    assert error.startswith("The key to the BMC passwords is missing.")
+    assert error.startswith("The key to the sealed passwords is missing.")
     assert str(sealed.key_file()) in error
 
 

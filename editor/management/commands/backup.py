@@ -7,10 +7,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from editor import backup, sealed
+from editor import backup, passwords, sealed
 from editor.databases import BackupError
 from editor.management.base import PeoplesCommand
-from editor.models import Server
 from editor.words import size
 
 
@@ -28,7 +27,7 @@ class Command(PeoplesCommand):
         self.stdout.write(
             f"Saved the database and {saved.drives} drives with {saved.layers} layers, {size(saved.bytes)}: {file}"
         )
-        if Server.objects.exclude(password_sealed="").exists():
+        if passwords.any_sealed():
             self.stdout.write(
-                f"The key to the BMC passwords in it is not: keep a copy of {sealed.key_file()} somewhere else."
+                f"The key to the passwords in it is not: keep a copy of {sealed.key_file()} somewhere else."
             )

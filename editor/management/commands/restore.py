@@ -32,6 +32,6 @@ class Command(PeoplesCommand):
         )
         if found.locked_up:
             self.stdout.write(
-                f"The BMC passwords of {counted(found.locked_up, 'server')} are sealed. Put the key that was kept "
-                f"elsewhere to {sealed.key_file()}; or run “manage.py rekey” and type the passwords again at /admin/."
+                f"{counted(found.locked_up, 'password')} cannot be read. Put the key that was kept elsewhere to "
+                f"{sealed.key_file()}; or run “manage.py rekey”, which says what to do without it."
             )
