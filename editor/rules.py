@@ -70,6 +70,16 @@ def why_not_touch_bytes(drive: Drive) -> str | None:
         return f"Power state of {instance.label} is unknown. Its drives are left alone until it is known to be off."
     if power != Power.OFF or instance.server.power_command:
         return f"{instance.label} is {power.label.lower()}. Shut it down first: it may be writing to {drive.label}."
+    return why_not_logged_out(drive)
+
+
+def why_not_logged_out(drive: Drive) -> str | None:
+    """Whether an initiator was logged in to the drive when that was last looked at: then no server of it is off."""
+    for initiator, address in drive.sessions:
+        return (
+            f"{initiator} is still logged in to {drive.label} from {address}, so its server is not off. "
+            "This waits until it has logged out."
+        )
     return None
 
 

@@ -15,7 +15,7 @@ from enum import Enum, auto
 from django.db import transaction
 from django.utils import timezone
 
-from editor import servers
+from editor import exports, servers
 from editor.models import Drive, Power, Result
 from editor.reconcile import Job, Lane
 from editor.storage import StorageError, UnknownDrive
@@ -56,7 +56,11 @@ def jobs(now: datetime, since: datetime) -> Iterator[Job]:
 def _finish(pk: int, since: datetime) -> Callable[[Callable[[], bool]], timedelta | None]:
     def run(should_stop: Callable[[], bool]) -> timedelta | None:
         del should_stop  # a switch takes no time worth stopping, and half of one is nothing
-        snapshot = Snapshot.objects.select_related("drive__drive_array", "drive__pool").filter(pk=pk).first()
+        snapshot = (
+            Snapshot.objects.select_related("drive__drive_array", "drive__pool", "drive__instance__instance_array")
+            .filter(pk=pk)
+            .first()
+        )
         if snapshot is None or snapshot.state == State.READY:
             return None
         step = next_step(snapshot, timezone.now(), since)
@@ -132,22 +136,27 @@ def _revert(snapshot: Snapshot, step: Step) -> timedelta | None:
         why = _why_not_off_now(drive) or ""
         if not why:
             try:
+                # The second witness: whoever is logged in is not off, whatever its BMC says. From here on nobody can
+                # log in, so nobody writes to what is being replaced.
+                exports.take_away(drive)
                 driver.revert(drive.pk, onto=snapshot.layer, new_layer=snapshot.new_layer)
             except StorageError as error:
                 why, detail = str(error), error.detail
             else:
-                _settle_reverted(snapshot)
+                _settle_reverted(snapshot, exports.bring_back_or_note(drive))
                 return None
     try:
         undone = driver.abandon(drive.pk, new_layer=snapshot.new_layer)
         if not undone:
+            exports.take_away(drive)
             driver.revert(drive.pk, onto=snapshot.layer, new_layer=snapshot.new_layer)
     except StorageError as error:
         return _outcome_unknown(snapshot, f"could not revert to #{snapshot.number}:", error)
+    not_served = exports.bring_back_or_note(drive)
     if undone:
         _settle_not_done(snapshot, f"could not revert to #{snapshot.number}:", why, detail)
     else:
-        _settle_reverted(snapshot)
+        _settle_reverted(snapshot, not_served)
     return None
 
 
@@ -167,7 +176,8 @@ def _why_not_off_now(drive: Drive) -> str | None:
     return f"{instance.label} is {reading.label.lower()}. Shut it down, then revert again."
 
 
-def _settle_reverted(snapshot: Snapshot) -> None:
+def _settle_reverted(snapshot: Snapshot, not_served: str) -> None:
+    """`not_served`: why the drive is not back at its server yet, or ""; the worker goes on trying."""
     with transaction.atomic():
         drive, fresh = _locked(snapshot)
         if fresh is None:
@@ -183,6 +193,8 @@ def _settle_reverted(snapshot: Snapshot) -> None:
         _release(drive)
         deleted = ", ".join(f"#{one.number}" for one in newer)
         text = f"To #{fresh.number}; deleted {deleted}." if newer else f"To #{fresh.number}; no snapshot was deleted."
+        if not_served:
+            text = f"{text} Not served over iSCSI yet: {not_served}"
         record(drive, "reverted", by=fresh.requested_by, text=text)
 
 

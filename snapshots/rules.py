@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from editor.models import Drive, Instance, Power
-from editor.rules import why_not_use_drive
+from editor.rules import why_not_logged_out, why_not_use_drive
 from snapshots.models import Snapshot, State
 
 MAX_PER_DRIVE = 5
@@ -25,13 +25,14 @@ def why_not_delete(snapshot: Snapshot) -> str | None:
 def why_not_revert(snapshot: Snapshot) -> str | None:
     """The drive must be free and its server known to be off; a drive on no server needs none of that.
 
-    This asks the stored reading. The worker asks the BMC itself right before it acts.
+    Two witnesses must agree that it is off: its BMC, and the iSCSI target it would be logged in to. This asks what is
+    stored of both. The worker asks them themselves right before it acts.
     """
     if reason := why_not_use_drive(snapshot.drive):
         return reason
     if snapshot.state != State.READY:
         return f"#{snapshot.number} is not finished yet. Try again in a moment."
-    return why_not_off(snapshot.drive.instance)
+    return why_not_off(snapshot.drive.instance) or why_not_logged_out(snapshot.drive)
 
 
 def why_not_off(instance: Instance | None) -> str | None:

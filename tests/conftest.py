@@ -24,10 +24,11 @@ def _set_environment() -> None:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name in (
         *("ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "EMBEDDED_WORKER", "EVENT_DAYS", "FORWARDED_ALLOW_IPS"),
-        *("PORT", "PUBLIC_URL", "SECRET_KEY", "SECRETS_KEY_FILE", "SHUTDOWN_SECONDS"),
+        *("ISCSI_PORTAL", "IQN_PREFIX", "PORT", "PUBLIC_URL", "SECRET_KEY", "SECRETS_KEY_FILE", "SHUTDOWN_SECONDS"),
     ):
         os.environ.pop(name, None)
     os.environ["DATA_DIR"] = str(folder / "data")
+    os.environ["ISCSI_EXPORTER"] = "none"  # tests that serve drives say so, and stop what serves them
     os.environ["DJANGO_SETTINGS_MODULE"] = "editor.settings"
     if os.environ.get("TEST_DATABASE") == "postgresql":
         os.environ["DATABASE_URL"] = postgresql.start(folder / "postgresql")

@@ -8,7 +8,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from editor import backup, volumes
+from editor import backup, exports, volumes
 from editor.build.items import Failed, array_pk, note_real, number_of, product_of, settle, wait, writing
 from editor.build.machines import demand_off
 from editor.deploys import drive_hold, is_held_by
@@ -107,7 +107,10 @@ def grow(item: DeployItem) -> timedelta | None:
         Drive.objects.filter(pk=drive.pk).update(size_mb=size_mb, observe_due=True)
 
     def work() -> None:
+        # A target tells the size of a disk when it opens it.
+        exports.take_away(drive)
         volumes.driver_of(drive.pool).grow(drive.pk, size_bytes=size_mb * 1024 * 1024)
+        exports.bring_back_or_note(_drive(item))
         settle(item, change, drive=drive.pk, topics=[drive.topic])
 
     return _between_backups(item, work)
@@ -125,6 +128,8 @@ def attach(item: DeployItem) -> timedelta | None:
         Drive.objects.filter(pk=drive.pk).update(instance=partner)
 
     settle(item, change, server=partner.server_id, drive=drive.pk, topics=[drive.topic, topic])
+    # At once, since the server may be powered on in the next step.
+    exports.bring_back_or_note(_drive(item))
     return None
 
 
@@ -132,6 +137,7 @@ def detach(item: DeployItem) -> timedelta | None:
     drive = _drive(item)
     _demand_drive_off(drive)
     topics = [f"instance-array-{drive.instance.instance_array_id}"] if drive.instance else []
+    exports.take_away(drive, for_good=True)
 
     def change() -> None:
         Drive.objects.filter(pk=drive.pk).update(instance=None)
@@ -153,6 +159,7 @@ def destroy(item: DeployItem) -> timedelta | None:
         Drive.objects.filter(pk=drive.pk).delete()
 
     def work() -> None:
+        exports.take_away(drive, for_good=True)
         _note_begun(item, begun=True)
         try:
             volumes.driver_of(drive.pool).delete_drive(drive.pk)

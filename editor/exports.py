@@ -1,0 +1,315 @@
+"""What the worker does so that servers reach their drives: serves what should be served, and nothing else.
+
+A drive is served when its volume exists and it belongs to an instance that has a server. `look` compares that every few
+seconds with what the exporter and the engines say, and notes the drives that differ; `serve` sets one of them right. So
+exports come back by themselves after a restart of the host, of what serves them, or of the worker. Whoever holds a
+drive takes it away and brings it back himself (`take_away`, `bring_back`).
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from editor import iscsi
+from editor.chap import chap_password
+from editor.iscsi import Export, Exporter, ExportError, Target
+from editor.iscsi_names import chap_user, initiator_iqn, serial_number, target_iqn
+from editor.models import Drive, Event, Result, StoragePool
+from editor.reconcile import Job
+from editor.sealed import SealError
+from editor.storage import Device, StorageError
+from editor.volumes import driver_of
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = timedelta(seconds=3)
+AGAIN = 8
+"""So many drives that could not be served are tried again at each look, in turns: the others do not wait for them."""
+COUNT_EVERY = timedelta(minutes=1)
+"""How old the bytes of a drive may be that somebody is writing to."""
+TOPICS = 100
+"""In one Event: it is a line of text that browsers take apart."""
+
+
+def exporter() -> Exporter | None:
+    """Answers the installation's exporter; None when it serves no drives."""
+    if settings.ISCSI_EXPORTER == "none":
+        return None
+    return iscsi.exporter_for(settings.ISCSI_EXPORTER, settings.DATA_DIR / "iscsi", settings.ISCSI_PORTAL)
+
+
+def jobs(now: datetime, since: datetime) -> Iterator[Job]:
+    """One job that looks at all drives, and one for each that is not served as it should be and that nobody holds."""
+    del now, since  # a drive is to be served whenever it is not
+    if exporter() is None:
+        return
+    yield Job("exports", _look)
+    for pk in Drive.objects.filter(export_due=True, hold="").order_by("pk").values_list("pk", flat=True):
+        yield Job(f"drive-{pk}", _serve(pk))
+
+
+def _look(should_stop: Callable[[], bool]) -> timedelta | None:
+    del should_stop  # a few questions, each with a time limit
+    look()
+    return LOOK_EVERY
+
+
+def _serve(pk: int) -> Callable[[Callable[[], bool]], timedelta | None]:
+    def run(should_stop: Callable[[], bool]) -> timedelta | None:
+        del should_stop  # half of it is nothing
+        serve(pk)
+        # Without a pause after a failure, which would hold up snapshots as well: `look` has it tried again.
+        return None
+
+    return run
+
+
+# ── Looking ──────────────────────────────────────────────────────────────────
+
+
+class _Seen(NamedTuple):
+    """What a look found of one drive."""
+
+    exported: bool
+    due: bool
+    sessions: list[list[str]]
+    error: str
+
+
+def look() -> None:
+    """Compares what is served with what should be, and writes down what is new."""
+    one = exporter()
+    if one is None:
+        return
+    targets, error = _targets(one)
+    devices = dict(_devices())
+    rows = Drive.objects.select_related("instance", "drive_array").filter(
+        Q(instance__server__isnull=False, head_layer__isnull=False)
+        | Q(exported=True)
+        | Q(pk__in=[pk for active in devices.values() for pk in active])
+    )
+    known = list(rows.order_by("pk"))
+    changed: list[Drive] = []
+    again: list[Drive] = []
+    for drive in known:
+        if drive.pool_id not in devices:
+            continue  # its pool could not be asked: what was known stands
+        seen = _compare(drive, targets.get(target_iqn(drive)), devices[drive.pool_id].get(drive.pk), error)
+        if seen.due and drive.export_error and not drive.export_due:
+            again.append(drive)
+            seen = seen._replace(due=False)
+        if seen != (drive.exported, drive.export_due, drive.sessions, drive.export_error):
+            drive.exported, drive.export_due, drive.sessions, drive.export_error = seen
+            changed.append(drive)
+    _tell(changed)
+    turn = random.sample(again, min(AGAIN, len(again)))
+    Drive.objects.filter(pk__in=[drive.pk for drive in turn]).update(export_due=True)
+    _remove_strangers(one, targets)
+    long_ago = timezone.now() - COUNT_EVERY
+    written = [drive.pk for drive in known if drive.sessions and (drive.observed_at or long_ago) <= long_ago]
+    Drive.objects.filter(pk__in=written).update(observe_due=True)
+
+
+def _targets(one: Exporter) -> tuple[dict[str, Target], str]:
+    """What is served by IQN, or why nothing can be."""
+    if missing := one.missing_programs():
+        return {}, missing
+    try:
+        return one.targets(), ""
+    except ExportError as error:
+        log.warning("What is served over iSCSI could not be read: %s %s", error, error.detail)
+        return {}, str(error)
+
+
+def _devices() -> Iterator[tuple[int, dict[int, Device]]]:
+    """Pools by id, with the devices that answer; those that cannot be asked are left out."""
+    for pool in StoragePool.objects.order_by("pk"):
+        try:
+            yield pool.pk, driver_of(pool).devices()
+        except StorageError as error:
+            log.warning("What is active in pool %s could not be read: %s %s", pool, error, error.detail)
+
+
+def is_wanted(drive: Drive) -> bool:
+    """Whether a drive should be served; needs its instance."""
+    return drive.head_layer is not None and drive.instance is not None and drive.instance.server_id is not None
+
+
+def _compare(drive: Drive, target: Target | None, device: Device | None, error: str) -> _Seen:
+    sessions = [[session.initiator, session.address] for session in target.sessions] if target else []
+    served = target is not None and device is not None and target.device == device.name
+    if not is_wanted(drive):
+        return _Seen(served, target is not None or device is not None, sessions, "")
+    assert drive.instance is not None  # it is wanted
+    right = (
+        served
+        and target is not None
+        and target.initiators == {initiator_iqn(drive.instance)}
+        and target.users == {chap_user(drive.instance)}
+    )
+    if error:
+        return _Seen(exported=False, due=False, sessions=[], error=error)
+    return _Seen(served, drive.export_due or not right, sessions, "" if right else drive.export_error)
+
+
+def _tell(changed: list[Drive]) -> None:
+    """Writes down what is new, unless somebody holds the drive: it is in his hands, and he says how it ends."""
+    if not changed:
+        return
+    topics: defaultdict[int, list[str]] = defaultdict(list)
+    with transaction.atomic():
+        free = Drive.objects.select_for_update(of=("self",)).filter(pk__in=[drive.pk for drive in changed], hold="")
+        pks = set(free.order_by("pk").values_list("pk", flat=True))
+        told = [drive for drive in changed if drive.pk in pks]
+        Drive.objects.bulk_update(told, ["exported", "export_due", "sessions", "export_error"], batch_size=100)
+        for drive in told:
+            topics[drive.drive_array.infrastructure_id].append(drive.topic)
+        for infrastructure, names in topics.items():
+            for start in range(0, len(names), TOPICS):
+                Event.objects.record(infrastructure, result=Result.SILENT, topics=names[start : start + TOPICS])
+
+
+def _remove_strangers(one: Exporter, targets: Iterable[str]) -> None:
+    """Takes away targets of ours whose drive is gone. Others' are left alone."""
+    ours = {iqn: pk for iqn in targets if (pk := _drive_of(iqn)) is not None}
+    known = set(Drive.objects.filter(pk__in=ours.values()).values_list("pk", flat=True))
+    for iqn, pk in ours.items():
+        if pk not in known:
+            try:
+                one.remove(iqn)
+            except ExportError as error:
+                log.warning("The target %s belongs to no drive and could not be removed: %s", iqn, error)
+
+
+def _drive_of(iqn: str) -> int | None:
+    """The drive that a target of ours is for."""
+    _, _, number = iqn.rpartition("-")
+    return int(number) if number.isdecimal() and target_iqn(Drive(pk=int(number))) == iqn else None
+
+
+# ── Setting right ────────────────────────────────────────────────────────────
+
+
+def serve(pk: int) -> None:
+    """Serves a drive, or ends that, as it should be."""
+    drive = _drive(pk)
+    if drive is None or drive.hold:
+        return
+    # First, so that what is asked for meanwhile is done afterwards.
+    Drive.objects.filter(pk=pk).update(export_due=False)
+    try:
+        if is_wanted(drive):
+            bring_back(drive)
+        else:
+            take_away(drive, for_good=True)
+    except StorageError as error:
+        note_failure(drive, error)
+
+
+def bring_back(drive: Drive) -> None:
+    """Serves a drive to its instance, if it should be served. Repeatable; raises StorageError.
+
+    Whoever holds the drive calls this, or nobody does.
+    """
+    one = exporter()
+    instance = drive.instance
+    if one is None or instance is None or not is_wanted(drive):
+        return
+    driver, iqn = driver_of(drive.pool), target_iqn(drive)
+    if drive.pk not in driver.devices():
+        # What the target has open, if anything, is dead: it would go on failing for the server.
+        one.withdraw(iqn, dead=True)
+    try:
+        password = chap_password(instance)
+    except SealError as error:
+        raise ExportError(f"{error} {drive.label} is not served until then.", detail=error.detail) from error
+    one.publish(
+        Export(
+            drive=drive.pk,
+            iqn=iqn,
+            serial=serial_number(drive),
+            device=driver.activate(drive.pk),
+            initiator=initiator_iqn(instance),
+            user=chap_user(instance),
+            password=password,
+        )
+    )
+    _note(drive, exported=True)
+
+
+def take_away(drive: Drive, *, for_good: bool = False) -> None:
+    """Ends serving a drive, so that nobody writes to it. Repeatable.
+
+    Raises ExportError, naming it, when an initiator is logged in: whatever a BMC says, its server is not off. Then
+    nothing was changed. `for_good` also gives up the target's name.
+    """
+    one = exporter()
+    if one is None:
+        return
+    iqn = target_iqn(drive)
+    if for_good:
+        one.remove(iqn)
+    else:
+        one.withdraw(iqn)
+    driver_of(drive.pool).deactivate(drive.pk)
+    _note(drive, exported=False)
+
+
+def bring_back_or_note(drive: Drive) -> str:
+    """Serves a drive again after work on it; answers why that failed, or "". Then it is tried again (`look`)."""
+    try:
+        bring_back(drive)
+    except StorageError as error:
+        note_failure(drive, error)
+        return str(error)
+    return ""
+
+
+def note_failure(drive: Drive, error: StorageError) -> None:
+    """Writes down why a drive is not served as it should be; `look` has it tried again."""
+    text = str(error)[:300]
+    with transaction.atomic():
+        fresh = Drive.objects.select_for_update(of=("self",)).get(pk=drive.pk)
+        Drive.objects.filter(pk=drive.pk).update(export_due=False, export_error=text)
+        if fresh.export_error == text:
+            return
+        log.warning("%s is not served over iSCSI: %s %s", drive.label, error, error.detail)
+        infrastructure = drive.drive_array.infrastructure_id
+        Event.objects.record(infrastructure, result=Result.SILENT, topics=[drive.topic, drive.drive_array.topic])
+
+
+def _note(drive: Drive, *, exported: bool) -> None:
+    with transaction.atomic():
+        rows = Drive.objects.filter(pk=drive.pk).exclude(exported=exported, export_error="")
+        if rows.update(exported=exported, export_error=""):
+            infrastructure = drive.drive_array.infrastructure_id
+            Event.objects.record(infrastructure, result=Result.SILENT, topics=[drive.topic, drive.drive_array.topic])
+
+
+def _drive(pk: int) -> Drive | None:
+    return Drive.objects.select_related("pool", "drive_array", "instance").filter(pk=pk).first()
+
+
+# ── Ending ───────────────────────────────────────────────────────────────────
+
+
+def stop() -> None:
+    """Ends serving all drives. Raises ExportError, and serves on, while an initiator is logged in somewhere."""
+    one = exporter()
+    if one is None:
+        return
+    one.stop()
+    for pool in StoragePool.objects.order_by("pk"):
+        driver = driver_of(pool)
+        for pk in driver.devices():
+            driver.deactivate(pk)

@@ -1,0 +1,298 @@
+"""Drives that are served over iSCSI: to whom, when not, and what a revert does about it."""
+
+from __future__ import annotations
+
+import pytest
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from editor import exports
+from editor.iscsi import ExportError
+from editor.iscsi.simulated import SimulatedExporter
+from editor.iscsi_names import initiator_iqn, serial_number, target_iqn
+from editor.models import Drive, Event, Instance, StoragePool
+from editor.rules import Refused, why_not_touch_bytes
+from editor.storage import StorageError
+from editor.storage.simulated import SimulatedStorage
+from editor.volumes import driver_of
+from snapshots.rules import why_not_revert
+from tests.clock import Clock, clock  # noqa: F401 - a fixture
+from tests.snapshots.conftest import World, make_world
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+def served(db: None, clock: Clock, settings: Settings) -> World:  # noqa: F811
+    """A drive that its server can reach."""
+    settings.ISCSI_EXPORTER = "simulated"
+    world = make_world(clock, "simulated")
+    look_and_work(world)
+    assert world.drive.exported
+    return world
+
+
+def look_and_work(world: World) -> None:
+    """Some seconds later, the worker has looked and set right what it found."""
+    world.clock.advance(5)
+    world.work()
+
+
+def exporter() -> SimulatedExporter:
+    one = exports.exporter()
+    assert isinstance(one, SimulatedExporter)
+    return one
+
+
+def driver(world: World) -> SimulatedStorage:
+    found = driver_of(world.drive.pool)
+    assert isinstance(found, SimulatedStorage)
+    return found
+
+
+def name(world: World) -> str:
+    return target_iqn(world.drive)
+
+
+def is_served(world: World) -> bool:
+    target = exporter().targets().get(name(world))
+    return target is not None and target.device is not None and world.pk in driver(world).devices()
+
+
+# ── What is served ───────────────────────────────────────────────────────────
+
+
+def test_drive_is_served_to_its_instance_alone(served: World) -> None:
+    export = exporter().exports[name(served)]
+
+    assert (export.drive, export.serial) == (served.pk, serial_number(served.drive))
+    assert export.initiator == initiator_iqn(served.instance)
+    assert export.device == driver(served).devices()[served.pk]
+    assert len(export.password) == 16
+
+
+def test_drive_of_no_instance_is_not_served(served: World) -> None:
+    Drive.objects.update(instance=None)
+
+    look_and_work(served)
+
+    assert (exporter().targets(), driver(served).devices()) == ({}, {})
+    assert (served.drive.exported, served.drive.export_error) == (False, "")
+
+
+def test_nothing_is_served_where_that_is_switched_off(world: World) -> None:
+    look_and_work(world)
+
+    assert exports.exporter() is None
+    assert (world.drive.exported, driver(world).devices()) == (False, {})
+
+
+@pytest.mark.parametrize("fate", ["host", "exporter", "device"])
+def test_exports_come_back_by_themselves(served: World, fate: str) -> None:
+    before = exporter().exports[name(served)]
+    if fate != "device":
+        exporter().forget()
+    if fate != "exporter":
+        driver(served).deactivate(served.pk)
+
+    look_and_work(served)
+
+    assert is_served(served)
+    assert exporter().exports[name(served)] == before
+
+
+def test_dead_device_is_closed_before_it_is_opened_again_though_the_server_is_logged_in(served: World) -> None:
+    exporter().log_in(name(served))
+    driver(served).deactivate(served.pk)
+    exporter().calls.clear()
+
+    look_and_work(served)
+
+    assert [verb for verb, _ in exporter().calls if verb != "targets"] == ["withdraw", "publish"]
+
+
+def test_target_whose_drive_is_gone_goes_and_others_stay(served: World) -> None:
+    export = exporter().exports[name(served)]
+    one = exporter()
+    for iqn in (target_iqn(Drive(pk=4711)), "iqn.2001-04.org.example:drive-4711"):
+        one.publish(type(export)(**{**vars(export), "iqn": iqn}))
+
+    look_and_work(served)
+
+    assert set(one.targets()) == {name(served), "iqn.2001-04.org.example:drive-4711"}
+
+
+def test_drive_that_cannot_be_served_says_why_and_is_tried_again(served: World) -> None:
+    exporter().forget()
+    for _ in range(2):
+        exporter().fail_next("publish", ExportError("The port is taken."))
+
+    look_and_work(served)
+    assert (served.drive.exported, served.drive.export_error) == (False, "The port is taken.")
+    served.take("a snapshot does not wait for that")
+
+    look_and_work(served)
+    look_and_work(served)
+    assert (served.drive.exported, served.drive.export_error) == (True, "")
+
+
+def test_failure_is_not_told_with_every_look(served: World) -> None:
+    exporter().forget()
+    for _ in range(9):
+        exporter().fail_next("publish", ExportError("The port is taken."))
+    for _ in range(2):
+        look_and_work(served)
+    before = Event.objects.count()
+
+    for _ in range(3):
+        look_and_work(served)
+
+    assert Event.objects.count() == before
+
+
+def test_pool_that_cannot_be_asked_leaves_what_was_known(served: World) -> None:
+    driver(served).fail_next("devices", StorageError("The pool's disk is away."))
+
+    exports.look()
+
+    assert served.drive.exported
+    assert not served.drive.export_due
+
+
+def test_what_a_server_writes_is_counted_while_it_is_logged_in(served: World) -> None:
+    snapshot = served.take("first")
+    exporter().log_in(name(served))
+    look_and_work(served)
+    served.write("second")
+
+    served.clock.advance(60)
+    look_and_work(served)
+
+    snapshot.refresh_from_db()
+    assert snapshot.written_since_bytes > 0
+
+
+def test_looks_ask_as_much_of_the_database_for_many_drives_as_for_one(
+    served: World, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    array = served.drive.drive_array
+    instances = Instance.objects.bulk_create(
+        Instance(instance_array=served.instance.instance_array, number=number) for number in range(2, 30)
+    )
+    pool = StoragePool.objects.get()
+    Drive.objects.bulk_create(
+        Drive(drive_array=array, number=one.number, instance=one, pool=pool, size_mb=1024, head_layer=1)
+        for one in instances
+    )
+
+    with django_assert_max_num_queries(8):
+        exports.look()
+
+
+# ── Reverting ────────────────────────────────────────────────────────────────
+
+
+def test_revert_takes_the_drive_away_and_brings_it_back_as_it_was(served: World) -> None:
+    snapshot = served.take("first")
+    served.write("second")
+    served.switch_off()
+    before = exporter().exports[name(served)]
+    during: list[bool] = []
+    driver(served).before("revert", lambda: during.append(is_served(served)))
+
+    served.revert(snapshot)
+    served.work()
+
+    assert during == [False]
+    assert (served.content(), is_served(served)) == ("first", True)
+    assert exporter().exports[name(served)] == before
+    assert served.drive.hold == ""
+
+
+def test_server_that_is_logged_in_is_not_off_whatever_its_bmc_says(served: World) -> None:
+    snapshot = served.take("first")
+    served.write("second")
+    served.switch_off()
+    served.revert(snapshot)
+    exporter().log_in(name(served), "192.0.2.7")
+
+    served.work()
+
+    trouble = served.drive.trouble
+    assert trouble is not None
+    assert f"{initiator_iqn(served.instance)} is still logged in from 192.0.2.7" in trouble.text
+    assert (served.content(), served.drive.hold, is_served(served)) == ("second", "", True)
+
+
+def test_open_session_that_is_known_stands_against_a_revert_and_against_commands(served: World) -> None:
+    snapshot = served.take("first")
+    served.switch_off()
+    exporter().log_in(name(served), "192.0.2.7")
+    look_and_work(served)
+    snapshot.drive = served.drive
+
+    reason = why_not_revert(snapshot)
+
+    assert reason is not None
+    assert "is still logged in to web-data-1 from 192.0.2.7" in reason
+    assert why_not_touch_bytes(served.drive) == reason
+    with pytest.raises(Refused):
+        served.revert(snapshot)
+    exporter().log_out(name(served))
+    look_and_work(served)
+    served.revert(snapshot)
+
+
+def test_exporter_that_does_not_answer_leaves_the_drive_as_it_was(served: World) -> None:
+    snapshot = served.take("first")
+    served.write("second")
+    served.switch_off()
+    exporter().fail_next("withdraw", ExportError("The iSCSI target did not answer."))
+
+    served.revert(snapshot)
+    served.work()
+
+    trouble = served.drive.trouble
+    assert trouble is not None
+    assert trouble.text.startswith("The iSCSI target did not answer.")
+    assert (served.content(), is_served(served), served.drive.hold) == ("second", True, "")
+
+
+def test_failed_revert_brings_the_drive_back(served: World) -> None:
+    snapshot = served.take("first")
+    served.write("second")
+    served.switch_off()
+    driver(served).fail_next("revert", StorageError("The storage pool is full."))
+
+    served.revert(snapshot)
+    served.work()
+
+    assert (served.content(), is_served(served)) == ("second", True)
+
+
+def test_revert_that_cannot_be_served_again_says_so_and_goes_on_trying(served: World) -> None:
+    snapshot = served.take("first")
+    served.write("second")
+    served.switch_off()
+    exporter().fail_next("publish", ExportError("The port is taken."))
+
+    served.revert(snapshot)
+    served.work()
+
+    told = Event.objects.told()[0]
+    assert told.text == "To #1; no snapshot was deleted. Not served over iSCSI yet: The port is taken."
+    assert served.content() == "first"
+    look_and_work(served)
+    look_and_work(served)
+    assert is_served(served)
+
+
+def test_worker_that_dies_with_the_drive_taken_away_is_succeeded_by_one_that_brings_it_back(served: World) -> None:
+    snapshot = served.take("first")
+    served.write("second")
+    served.switch_off()
+    served.revert(snapshot)
+    exports.take_away(served.drive)
+
+    served.work(restarted=True)
+
+    assert (served.content(), served.drive.hold, is_served(served)) == ("second", "", True)
