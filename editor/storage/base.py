@@ -228,8 +228,8 @@ class StorageDriver(abc.ABC):
     def snapshot(self, drive: int, *, frozen: int, new_layer: int) -> None:
         """Freeze the head, which must be `frozen`, under an empty `new_layer`. Constant time.
 
-        Nothing happens when `new_layer` is the head already, on top of `frozen`. Refused beyond MAX_DEPTH layers,
-        until `reclaim` has merged.
+        Nothing happens when `new_layer` is the head already, on top of `frozen`. Where layers stand on one another it
+        is refused beyond MAX_DEPTH of them, until `reclaim` has merged.
         """
 
     @abc.abstractmethod
@@ -259,15 +259,15 @@ class StorageDriver(abc.ABC):
         """Remove layers that are neither kept, nor the head, nor under one of these; merge those in between.
 
         `head` is the one the caller knows: refused for good when the drive has another, since the caller then does not
-        know all that is to be kept. What `keep` names and is not there is ignored. Newest first. A layer with several
-        children stays until all but one are gone. The contents of kept layers and the head never change. Answers True
-        when nothing is left to do, False when it was stopped: by `should_stop` (asked at least every 100 ms), or by
-        another verb that wants the drive.
+        know all that is to be kept. What `keep` names and is not there is ignored. Newest first. Where layers stand on
+        one another, one with several children stays until all but one are gone. The contents of kept layers and the
+        head never change. Answers True when nothing is left to do, False when it was stopped: by `should_stop` (asked
+        at least every 100 ms), or by another verb that wants the drive.
         """
 
     @abc.abstractmethod
     def written_since(self, drive: int, layers: Collection[int]) -> dict[int, int]:
-        """Bytes held by the layers above each of `layers`: an upper bound of what differs from it now.
+        """An upper bound of the bytes that differ now from each of `layers`, such as what the layers above it hold.
 
         Exactly 0 when nothing was written. Layers outside the head's chain are left out. Takes no lock.
         """

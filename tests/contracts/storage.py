@@ -5,6 +5,8 @@ An engine's own test module makes a `driver` fixture, an empty pool, and subclas
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
 from editor.storage import StorageDriver, StorageError
@@ -92,6 +94,9 @@ class Disk:
 
 class StorageContract:
     """Promises of StorageDriver."""
+
+    chained: ClassVar[bool] = True
+    """Whether layers stand on one another: then their number is bounded, and one that carries several cannot go."""
 
     def test_nothing_is_removed_for_a_caller_who_knows_another_head(self, driver: StorageDriver) -> None:
         disk = Disk(driver)
@@ -289,7 +294,7 @@ class StorageContract:
 
         disk.reclaim(other)
 
-        assert disk.layers == {base, other, disk.head}
+        assert disk.layers == {other, disk.head} | ({base} if self.chained else set())
         assert disk.mark() == 3
         disk.reclaim()
         assert (disk.layers, disk.mark()) == ({disk.head}, 3)
@@ -429,7 +434,11 @@ class StorageContract:
 
         disk.put(3)
 
-        assert driver.written_since(DRIVE, [first, second, 99]) == {first: 3 * BLOCK, second: BLOCK}
+        # Block 0 was written twice since the first: once if what differs is counted, twice if what is held.
+        assert driver.written_since(DRIVE, [first, second, 99]) in (
+            {first: 2 * BLOCK, second: BLOCK},
+            {first: 3 * BLOCK, second: BLOCK},
+        )
         assert driver.used_bytes(DRIVE) == 5 * BLOCK
         disk.revert(first)
         assert driver.written_since(DRIVE, [first, second]) == {first: 0}
@@ -556,6 +565,10 @@ class StorageContract:
             disk.snapshot()
         disk.put(2, block=1)
         before = disk.layers
+        if not self.chained:
+            disk.snapshot()
+            assert (disk.layers, disk.marks(0, 1)) == (before | {disk.head}, [1, 2])
+            return
 
         with pytest.raises(StorageError, match="still merging deleted snapshots") as refused:
             disk.snapshot()
