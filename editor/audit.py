@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+from editor import exports
+from editor.iscsi_names import target_iqn
 from editor.models import Drive, Instance, Server, StoragePool
 from editor.storage import Found, StorageDriver, StorageError
 from editor.volumes import driver_of
@@ -32,6 +34,7 @@ def findings(now: datetime) -> Iterator[str]:
             yield from _of_pool(pool, looks, now)
         except StorageError as error:
             yield f"The pool {pool} could not be read. {error}"
+    yield from _of_exports()
     yield from _of_servers(now)
 
 
@@ -80,6 +83,25 @@ def _once_more(driver: StorageDriver, drive: Drive, found: Found | None, looks: 
 def path_of(drive: Drive) -> str:
     """Answers "atlas-prod/web-data-2"."""
     return f"{drive.drive_array.infrastructure}/{drive}"
+
+
+def _of_exports() -> Iterator[str]:
+    """Drives that their servers cannot reach, and targets that lead nowhere."""
+    one = exports.exporter()
+    if one is None:
+        return
+    try:
+        targets = one.targets()
+    except StorageError as error:
+        yield f"What is served over iSCSI could not be read. {error}"
+        return
+    rows = Drive.objects.select_related("drive_array__infrastructure", "instance").order_by("pk")
+    for drive in rows.iterator(chunk_size=ROWS):
+        target = targets.pop(target_iqn(drive), None)
+        if exports.is_wanted(drive) and not (target and target.device) and not drive.hold:
+            yield f"{path_of(drive)}: is not served over iSCSI. {drive.export_error}".strip()
+    for iqn in targets:
+        yield f"The target {iqn} is served over iSCSI, but belongs to no drive."
 
 
 def _of_servers(now: datetime) -> Iterator[str]:

@@ -18,8 +18,13 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
 from django.utils import timezone
+from pytest_django import Settings
 
+from editor import exports
+from editor.audit import findings
 from editor.databases import copied_database
+from editor.iscsi.simulated import SimulatedExporter
+from editor.iscsi_names import initiator_iqn, target_iqn
 from editor.lock import worker_lock
 from editor.models import Drive, Event, Infrastructure, Power, PowerCommand, Result, Server
 from editor.reconcile import Worker
@@ -381,3 +386,67 @@ def test_worker_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
             assert second.wait(timeout=20) == 0
         assert first.stdout.read() == "Stopping: what is begun is finished.\n"
         assert first.stderr.read() == ""
+
+
+# ── What is served ───────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def served(drives: list[Drive], settings: Settings) -> SimulatedExporter:
+    """Both drives are served."""
+    settings.ISCSI_EXPORTER = "simulated"
+    exports.look()
+    for drive in drives:
+        exports.serve(drive.pk)
+    one = exports.exporter()
+    assert isinstance(one, SimulatedExporter)
+    return one
+
+
+def test_exports_are_listed_with_who_is_logged_in(drives: list[Drive], served: SimulatedExporter) -> None:
+    served.log_in(target_iqn(drives[0]))
+    served.withdraw(target_iqn(drives[1]))
+
+    said = run("exports").splitlines()
+
+    initiator = initiator_iqn(drives[0].instance)  # type: ignore[arg-type]
+    assert said[1] == f"{target_iqn(drives[0])}  atlas-prod/web-data-1  served; {initiator} is logged in from 192.0.2.7"
+    assert said[2] == f"{target_iqn(drives[1])}  atlas-prod/web-data-2  not served."
+
+
+def test_exports_are_ended_unless_somebody_uses_them(drives: list[Drive], served: SimulatedExporter) -> None:
+    served.log_in(target_iqn(drives[0]))
+    assert "is still logged in from 192.0.2.7" in refusal("exports", "stop")
+    assert len(served.targets()) == 2
+
+    served.log_out(target_iqn(drives[0]))
+    run("exports", "stop")
+
+    assert served.targets() == {}
+    assert driver_of(drives[0].pool).devices() == {}
+
+
+def test_exports_are_not_ended_under_a_worker(served: SimulatedExporter) -> None:
+    lock = worker_lock()
+    assert lock
+    try:
+        assert refusal("exports", "stop") == "The worker is at work and would serve them again. Stop it first."
+    finally:
+        lock.release()
+
+
+def test_installation_without_exporter_says_so(drives: list[Drive]) -> None:
+    assert refusal("exports") == "This installation serves no drives: ISCSI_EXPORTER is none."
+
+
+def test_audit_tells_drives_that_servers_cannot_reach_and_targets_without_drive(
+    drives: list[Drive], served: SimulatedExporter
+) -> None:
+    served.forget()
+    exports.serve(drives[0].pk)
+    Drive.objects.filter(pk=drives[0].pk).update(instance=None)
+
+    said = "\n".join(findings(timezone.now()))
+
+    assert "atlas-prod/web-data-2: is not served over iSCSI." in said
+    assert "web-data-1: is not served" not in said

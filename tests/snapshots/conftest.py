@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+from pytest_django import Settings
 
+from editor import exports
+from editor.iscsi.simulated import SimulatedExporter
 from editor.models import Drive, Instance, Power, Server, User
 from editor.reconcile import Worker
 from editor.volumes import driver_of
@@ -107,3 +110,25 @@ def world(db: None, clock: Clock) -> World:  # noqa: F811
 def any_world(request: pytest.FixtureRequest, db: None, clock: Clock) -> World:  # noqa: F811
     """On each engine in turn."""
     return make_world(clock, request.param)
+
+
+@pytest.fixture
+def served(db: None, clock: Clock, settings: Settings) -> World:  # noqa: F811
+    """A drive that its server can reach."""
+    settings.ISCSI_EXPORTER = "simulated"
+    world = make_world(clock, "simulated")
+    look_and_work(world)
+    assert world.drive.exported
+    return world
+
+
+def look_and_work(world: World) -> None:
+    """Some seconds later, the worker has looked and set right what it found."""
+    world.clock.advance(5)
+    world.work()
+
+
+def exporter() -> SimulatedExporter:
+    one = exports.exporter()
+    assert isinstance(one, SimulatedExporter)
+    return one

@@ -15,13 +15,16 @@ from itertools import count
 import pytest
 from django.db import transaction
 
+from editor import exports
+from editor.iscsi_names import target_iqn
 from editor.storage.simulated import SimulatedStorage
 from editor.volumes import driver_of
 from snapshots import actions
 from tests.killing import Executioner, Killed
-from tests.snapshots.conftest import World
+from tests.snapshots.conftest import World, exporter, look_and_work
 
-VERBS = ("snapshot", "revert", "reclaim", "written_since")
+VERBS = ("snapshot", "revert", "reclaim", "written_since", "activate", "deactivate")
+EXPORTER_VERBS = ("publish", "withdraw", "remove")
 
 
 def killed_at(effect: int, world: World) -> bool:
@@ -29,6 +32,8 @@ def killed_at(effect: int, world: World) -> bool:
     executioner = Executioner(effect)
     with pytest.MonkeyPatch.context() as patch, executioner.watch_database():
         executioner.watch(driver_of(world.drive.pool), VERBS, patch)
+        if exports.exporter():
+            executioner.watch(exporter(), EXPORTER_VERBS, patch)
         try:
             world.work()
         except Killed:
@@ -45,6 +50,11 @@ def settle(world: World) -> None:
     assert drive.snapshot_count == drive.snapshots.count()
     assert not drive.reclaim_due
     assert driver_of(drive.pool).head(drive.pk) == drive.head_layer
+    if exports.exporter():
+        look_and_work(world)
+        assert world.drive.exported
+        assert exporter().targets()[target_iqn(drive)].device
+        exports.stop()
 
 
 def states_of_all_snapshots(world: World) -> list[tuple[int, str]]:
@@ -62,11 +72,14 @@ def undone(world: World) -> Iterator[None]:
     """Whatever happens inside, database, drives and clock are afterwards as before."""
     driver = driver_of(world.drive.pool)
     assert isinstance(driver, SimulatedStorage)
-    drives, now = copy.deepcopy(driver._drives), world.clock.now
+    drives, active, now = copy.deepcopy(driver._drives), set(driver._active), world.clock.now
+    targets = dict(exporter()._targets) if exports.exporter() else {}
     with transaction.atomic():
         yield
         transaction.set_rollback(True)
-    driver._drives, world.clock.now = drives, now
+    driver._drives, driver._active, world.clock.now = drives, active, now
+    if exports.exporter():
+        exporter()._targets = targets
 
 
 def kill_at_every_effect(
@@ -111,6 +124,19 @@ def test_revert_survives_death_at_any_point(world: World, subtests: pytest.Subte
         world,
         subtests,
         lambda: world.revert(taken[1]),
+        {"now": [(3, "three"), (2, "two"), (1, "one")], "two": [(2, "two"), (1, "one")]},
+    )
+
+
+def test_revert_of_a_served_drive_survives_death_at_any_point(served: World, subtests: pytest.Subtests) -> None:
+    taken = [served.take(state) for state in ("one", "two", "three")]
+    served.write("now")
+    served.switch_off()
+
+    kill_at_every_effect(
+        served,
+        subtests,
+        lambda: served.revert(taken[1]),
         {"now": [(3, "three"), (2, "two"), (1, "one")], "two": [(2, "two"), (1, "one")]},
     )
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from pytest_django import DjangoAssertNumQueries, Settings
+from pytest_django import DjangoAssertNumQueries
 
 from editor import exports
 from editor.iscsi import ExportError
-from editor.iscsi.simulated import SimulatedExporter
 from editor.iscsi_names import initiator_iqn, serial_number, target_iqn
 from editor.models import Drive, Event, Instance, StoragePool
 from editor.rules import Refused, why_not_touch_bytes
@@ -15,32 +14,9 @@ from editor.storage import StorageError
 from editor.storage.simulated import SimulatedStorage
 from editor.volumes import driver_of
 from snapshots.rules import why_not_revert
-from tests.clock import Clock, clock  # noqa: F401 - a fixture
-from tests.snapshots.conftest import World, make_world
+from tests.snapshots.conftest import World, exporter, look_and_work
 
 pytestmark = pytest.mark.postgres
-
-
-@pytest.fixture
-def served(db: None, clock: Clock, settings: Settings) -> World:  # noqa: F811
-    """A drive that its server can reach."""
-    settings.ISCSI_EXPORTER = "simulated"
-    world = make_world(clock, "simulated")
-    look_and_work(world)
-    assert world.drive.exported
-    return world
-
-
-def look_and_work(world: World) -> None:
-    """Some seconds later, the worker has looked and set right what it found."""
-    world.clock.advance(5)
-    world.work()
-
-
-def exporter() -> SimulatedExporter:
-    one = exports.exporter()
-    assert isinstance(one, SimulatedExporter)
-    return one
 
 
 def driver(world: World) -> SimulatedStorage:

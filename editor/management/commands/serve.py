@@ -19,7 +19,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import import_string
 
-from editor import storage
+from editor import exports, storage
 
 STOP_SECONDS = 3
 """How long open requests may go on after Ctrl-C, before the worker is asked to stop."""
@@ -147,3 +147,14 @@ class Command(BaseCommand):
             self.stdout.write("Stopped.")
         if not server.started:
             raise CommandError("The server did not start; the reason is above.")
+        self.stop_exports()
+
+    def stop_exports(self) -> None:
+        """Drives that nobody uses are not served without the product; a server that runs keeps its disk."""
+        try:
+            exports.stop()
+        except storage.StorageError as error:
+            self.stdout.write(
+                f"Drives are still served over iSCSI, and go on being: {error} "
+                "To end that afterwards: manage.py exports stop"
+            )
