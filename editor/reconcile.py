@@ -54,15 +54,17 @@ class Lane(StrEnum):
     """At BMCs that are only looked at."""
     SILENT = "silent"
     """At BMCs that did not answer the last time."""
+    POOL = "pool"
+    """At storage pools, of which somebody wants to know how they are; one that hangs keeps a thread."""
 
 
-THREADS: Mapping[Lane, int] = {Lane.WORK: 8, Lane.MERGE: 2, Lane.ASK: 32, Lane.LOOK: 32, Lane.SILENT: 32}
+THREADS: Mapping[Lane, int] = {Lane.WORK: 8, Lane.MERGE: 2, Lane.ASK: 32, Lane.LOOK: 32, Lane.SILENT: 32, Lane.POOL: 32}
 """At most; a thread is begun when none is free. One that waits for a BMC costs nothing but its memory."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to do for the drive or server that `key` names ("drive-7").
+    """One thing to do for the drive, server or pool that `key` names ("drive-7").
 
     `run` gets a function that says whether to stop early; it answers how long to leave the key alone afterwards,
     if at all. A background job is stopped when another one waits for its key. A job at once does not wait for the

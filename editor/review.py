@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ from editor.models import (
     Server,
 )
 from editor.plan import Kind, Place, State, Step, places_of, plan, wanted
+from editor.pool_rules import after_colon, why_not_fill, why_not_work
 from editor.quota import why_not_add_servers
 from editor.room import choose_pool, pools_with_room
 from editor.rules import why_not_use_drive
@@ -249,17 +250,33 @@ def _lack_of_servers(steps: Iterable[Step], rows: Mapping[str, AnyProduct]) -> I
             )
 
 
+def _pools_at_rest(destroyed: Iterable[Drive]) -> Iterator[str]:
+    """One sentence for each pool: there may be a thousand drives in it."""
+    told: set[int] = set()
+    for drive in destroyed:
+        if drive.pool_id not in told and (reason := why_not_work(drive.pool)):
+            yield f"{drive.label} cannot be destroyed: {after_colon(reason)}"
+            told.add(drive.pool_id)
+
+
 def _lack_of_room(steps: Iterable[Step], review: Review) -> Iterable[str]:
     goal, drives = review.goal, review.drives
     creating = [step for step in steps if step.kind == Kind.CREATE]
     growing = [step for step in steps if step.kind == Kind.GROW]
+    yield from _pools_at_rest(drives[place] for place in places_of(steps, Kind.DESTROY) if place in drives)
     if not creating and not growing:
         return
     pools = pools_with_room()
+    shut: set[int] = set()
     for step in growing:
         for number in step.numbers:
             drive = drives[step.of, number]
             pool = pools[drive.pool_id]
+            if reason := why_not_fill(pool.row):
+                if pool.row.pk not in shut:
+                    yield f"{drive.label} cannot grow: {after_colon(reason)}"
+                shut.add(pool.row.pk)
+                continue
             more_mb = goal.drives[step.of, number].size_mb - drive.size_mb
             if reason := pool.why_not_take(more_mb):
                 yield f"{drive.label} cannot grow: {reason}"

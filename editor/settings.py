@@ -291,6 +291,7 @@ RECONCILE_STEPS = [
     "editor.deployer.jobs",
     "editor.volumes.jobs",
     "editor.exports.jobs",
+    "editor.pools.jobs",
     "snapshots.reconcile.jobs",
     "snapshots.upkeep.jobs",
 ]

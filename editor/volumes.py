@@ -25,9 +25,14 @@ def driver_of(pool: StoragePool) -> storage.StorageDriver:
 
 
 def jobs(now: datetime, since: datetime) -> Iterator[Job]:
-    """One job for each drive of a deployed array that has no volume yet. A held one is a deploy's to make."""
+    """One job for each drive of a deployed array that has no volume yet. A held one is a deploy's to make.
+
+    Nothing is made in a pool in maintenance.
+    """
     del now, since  # a volume is made whenever it is missing
-    missing = Drive.objects.filter(head_layer__isnull=True, drive_array__deployed__isnull=False, hold="")
+    missing = Drive.objects.filter(
+        head_layer__isnull=True, drive_array__deployed__isnull=False, hold="", pool__maintenance=False
+    )
     for pk in missing.order_by("pk").values_list("pk", flat=True):
         yield Job(f"drive-{pk}", _make(pk))
 

@@ -153,7 +153,7 @@ def record(
 
 
 def _locked(drive: Drive) -> Drive:
-    return Drive.objects.select_for_update(of=("self",)).select_related("drive_array").get(pk=drive.pk)
+    return Drive.objects.select_for_update(of=("self",)).select_related("drive_array", "pool").get(pk=drive.pk)
 
 
 def _already(key: UUID | None) -> bool:

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from editor import exports, servers
 from editor.models import Drive, Power, Result
+from editor.pool_rules import why_not_fill
 from editor.reconcile import Job, Lane
 from editor.storage import StorageError, UnknownDrive
 from editor.volumes import driver_of
@@ -75,7 +76,10 @@ def _finish(pk: int, since: datetime) -> Callable[[Callable[[], bool]], timedelt
 def _create(snapshot: Snapshot, step: Step) -> timedelta | None:
     drive, why, detail = snapshot.drive, "The editor was restarted before it could be made.", ""
     driver = driver_of(drive.pool)
-    if step == Step.DO:
+    full = why_not_fill(drive.pool)
+    if step == Step.DO and full:
+        why = full
+    elif step == Step.DO:
         try:
             driver.snapshot(drive.pk, frozen=snapshot.layer, new_layer=snapshot.new_layer)
         except StorageError as error:

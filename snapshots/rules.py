@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from editor.models import Drive, Instance, Power
+from editor.pool_rules import why_not_fill, why_not_work
 from editor.rules import why_not_logged_out, why_not_use_drive
 from snapshots.models import Snapshot, State
 
@@ -11,15 +12,15 @@ MAX_PER_DRIVE = 5
 
 
 def why_not_create(drive: Drive) -> str | None:
-    """A snapshot can be taken while the server runs; the drive must exist and be free."""
+    """A snapshot can be taken while the server runs; the drive must exist and be free, its pool have room."""
     if drive.head_layer is None:
         return f"{drive.label} does not exist yet. Deploy it first."
-    return why_not_use_drive(drive)
+    return why_not_use_drive(drive) or why_not_fill(drive.pool)
 
 
 def why_not_delete(snapshot: Snapshot) -> str | None:
-    """A snapshot that is being made, reverted to or replaced is left alone until that is done."""
-    return why_not_use_drive(snapshot.drive)
+    """One that is being made, reverted to or replaced is left alone until that is done, as is a pool in maintenance."""
+    return why_not_use_drive(snapshot.drive) or why_not_work(snapshot.drive.pool)
 
 
 def why_not_revert(snapshot: Snapshot) -> str | None:
@@ -28,7 +29,7 @@ def why_not_revert(snapshot: Snapshot) -> str | None:
     Two witnesses must agree that it is off: its BMC, and the iSCSI target it would be logged in to. This asks what is
     stored of both. The worker asks them themselves right before it acts.
     """
-    if reason := why_not_use_drive(snapshot.drive):
+    if reason := why_not_use_drive(snapshot.drive) or why_not_work(snapshot.drive.pool):
         return reason
     if snapshot.state != State.READY:
         return f"#{snapshot.number} is not finished yet. Try again in a moment."

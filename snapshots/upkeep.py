@@ -29,7 +29,9 @@ def jobs(now: datetime, since: datetime) -> Iterator[Job]:
     del now, since  # neither is ever late
     for pk in Drive.objects.filter(observe_due=True, hold="").order_by("pk").values_list("pk", flat=True):
         yield Job(f"drive-{pk}", _observe(pk))
-    for pk in Drive.objects.filter(reclaim_due=True, hold="").order_by("pk").values_list("pk", flat=True):
+    # In a pool in maintenance nothing is merged or removed.
+    waiting = Drive.objects.filter(reclaim_due=True, hold="", pool__maintenance=False)
+    for pk in waiting.order_by("pk").values_list("pk", flat=True):
         yield Job(f"drive-{pk}", _reclaim(pk), background=True)
 
 

@@ -15,6 +15,7 @@ from editor.deploys import drive_hold, is_held_by
 from editor.losses import lost_with
 from editor.models import DeployItem, Drive, DriveArray, Instance, StoragePool
 from editor.outcome import HALF_DESTROYED
+from editor.pool_rules import after_colon, why_not_work
 from editor.room import choose_pool, pools_with_room
 from editor.rules import Refused, why_not_use_drive
 from editor.storage import StorageError, UnknownDrive
@@ -26,9 +27,11 @@ def reserve_drive(item: DeployItem) -> None:
     """Writes the row of a drive to be made, in the pool that has room for it."""
     array = DriveArray.objects.get(pk=array_pk(item.step.of))
     hold = drive_hold(item.step.deploy, "creates it")
-    there = Drive.objects.select_for_update(of=("self",)).filter(drive_array=array, number=number_of(item)).first()
+    rows = Drive.objects.select_for_update(of=("self",)).select_related("drive_array", "pool")
+    there = rows.filter(drive_array=array, number=number_of(item)).first()
     if there:
         _demand_free(item, there)
+        _demand_pool_at_work(there)
         Drive.objects.filter(pk=there.pk).update(hold=hold)
         return
     list(StoragePool.objects.select_for_update(of=("self",)).order_by("pk"))
@@ -151,6 +154,7 @@ def destroy(item: DeployItem) -> timedelta | None:
     drive = _drive(item)
     _demand_drive_off(drive)
     _demand_reviewed(item, drive)
+    _demand_pool_at_work(drive)
     topics = [f"instance-array-{drive.instance.instance_array_id}"] if drive.instance else []
 
     def change() -> None:
@@ -204,6 +208,11 @@ def _demand_free(item: DeployItem, drive: Drive) -> None:
     """Leaves a drive alone that somebody else is at work on; tried again, like all that may pass."""
     if not is_held_by(drive.hold, item.step.deploy) and (reason := why_not_use_drive(drive)):
         raise Failed(reason)
+
+
+def _demand_pool_at_work(drive: Drive) -> None:
+    if reason := why_not_work(drive.pool):
+        raise Failed(after_colon(reason), permanent=True)
 
 
 def _demand_reviewed(item: DeployItem, drive: Drive) -> None:

@@ -91,6 +91,13 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name="storagepool",
+            name="held_bytes",
+            field=models.PositiveBigIntegerField(
+                default=0, editable=False, help_text="What its drives hold with their snapshots, as last counted."
+            ),
+        ),
+        migrations.AddField(
+            model_name="storagepool",
             name="maintenance",
             field=models.BooleanField(
                 default=False, help_text="Nothing new is begun here. What is served goes on being served."

@@ -59,6 +59,9 @@ class StoragePool(models.Model):
 
     total_bytes = models.PositiveBigIntegerField(null=True, editable=False)
     free_bytes = models.PositiveBigIntegerField(null=True, editable=False)
+    held_bytes = models.PositiveBigIntegerField(
+        default=0, editable=False, help_text="What its drives hold with their snapshots, as last counted."
+    )
     usage_seen_at = models.DateTimeField(null=True, editable=False)
     usage_error = models.CharField(max_length=300, blank=True, editable=False)
     usage_told = models.PositiveSmallIntegerField(
@@ -77,6 +80,10 @@ class StoragePool(models.Model):
     @property
     def path(self) -> Path:
         return Path(self.folder) if self.folder else settings.DATA_DIR / "pools" / str(self.pk)
+
+    @property
+    def topic(self) -> str:
+        return f"pool-{self.pk}"
 
 
 class DriveArray(Numbered, Product):

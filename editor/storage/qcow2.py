@@ -183,7 +183,8 @@ class Qcow2Storage(StorageDriver):
     def usage(self) -> Usage:
         with explained():
             room = shutil.disk_usage(self._pool)
-        return Usage(room.total, room.free)
+        # As df counts: what is kept back for root is nobody's room.
+        return Usage(room.used + room.free, room.free)
 
     def check(self) -> list[Check]:
         return [Check("Programs", self.missing_programs())]

@@ -160,8 +160,8 @@ def test_reasons_name_what_is_missing(world: World) -> None:
     assert review(world.infrastructure).reasons == (
         f"{TOO_FEW} Ask an administrator for more, or choose another type.",
         f"{TOO_MANY} Ask an administrator for a higher quota, or draw fewer.",
-        "web-data-2 cannot grow: storage pool ssd-b has 10 GB free, 20 GB are needed.",
-        "web-data-3 cannot grow: storage pool ssd-b has 0 B free, 20 GB are needed.",
+        "web-data-2 cannot grow: storage pool ssd-b has 10 GB free, 20 GB are needed. Ask an administrator for room.",
+        "web-data-3 cannot grow: storage pool ssd-b has 0 B free, 20 GB are needed. Ask an administrator for room.",
         "logs-1 cannot be created: there is no storage pool of class iscsi_hdd. Ask an administrator for one.",
         "web-data-1 is busy: Creating snapshot #3. Try again in a moment.",
         "Power state of web-3 is unknown. Its BMC is silent. It must be off for this deploy.",
