@@ -30,6 +30,13 @@ def why_not_operate(role: str | None) -> str | None:
     return None
 
 
+def why_not_see_chap_password(role: str | None) -> str | None:
+    """Whether a member with this role may see what opens the drives of an instance."""
+    if role and why_not_operate(role):
+        return "Only operators and owners see CHAP passwords. Ask an owner to make you an operator."
+    return why_not_operate(role)
+
+
 def why_not_deploy(role: str | None) -> str | None:
     """Whether a member with this role may make a design real: that can destroy drives."""
     if reason := why_not_operate(role):

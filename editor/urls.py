@@ -19,6 +19,7 @@ from editor.views import (
     drives,
     infrastructures,
     instance_arrays,
+    iscsi,
     networks,
     removing,
     rename,
@@ -86,6 +87,8 @@ urlpatterns = [
     # /drives/
     path("drives/<int:pk>/", drives.overview, name="drive"),
     path("drives/<int:pk>/activity/", activity.of_drive, name="drive_activity"),
+    path("drives/<int:pk>/iscsi/", iscsi.tab, name="drive_iscsi"),
+    path("drives/<int:pk>/iscsi/password/", iscsi.password, name="drive_chap_password"),
     path("drives/<int:pk>/dismiss/", drives.dismiss, name="drive_dismiss"),
     # /networks/
     path("networks/<int:pk>/", networks.overview, name="network"),

@@ -326,11 +326,15 @@ class DriveAdmin(NumberedAdmin):
     array = "drive_array"
     list_display = (
         *("shown_label", "shown_infrastructure", "pool", "size_mb", "used", "snapshot_count", "instance", "hold"),
+        "exported",
     )
+    readonly_fields = ("exported", "export_error", "logged_in")
     list_filter = (
         "pool",
         ("hold", admin.EmptyFieldListFilter),
         "reclaim_due",
+        "exported",
+        ("export_error", admin.EmptyFieldListFilter),
         ("drive_array__infrastructure", admin.RelatedOnlyFieldListFilter),
     )
     list_select_related = ("drive_array__infrastructure", "pool", "instance__instance_array")
@@ -339,3 +343,7 @@ class DriveAdmin(NumberedAdmin):
     @admin.display(description="written", ordering="used_bytes")
     def used(self, obj: Drive) -> str:
         return size(obj.used_bytes)
+
+    @admin.display(description="logged in")
+    def logged_in(self, obj: Drive) -> str:
+        return ", ".join(f"{initiator} from {address}" for initiator, address in obj.sessions) or "Nobody"

@@ -14,6 +14,7 @@ from editor.views.drives import SLOTS
 from editor.views.page import render_panel, visible
 from editor.views.panel import Head, Tab, words
 from editor.views.tags import coming, numbers_that_stay
+from editor.views.trouble import why_not_served
 from editor.words import counted, size, size_of
 
 
@@ -33,6 +34,7 @@ class Row:
     used: str
     size: str
     percent: int
+    not_served: bool
     goes: bool
     """Whether the next deploy takes it away."""
 
@@ -126,5 +128,6 @@ def _row(array: DriveArray, drive: Drive, *, goes: bool) -> Row:
         used=used,
         size=whole,
         percent=min(100, round(100 * drive.used_bytes / drive.size_bytes)),
+        not_served=bool(why_not_served(drive)),
         goes=goes,
     )

@@ -13,7 +13,7 @@ from editor.models import Drive, User
 from editor.rules import Refused
 from editor.views.page import is_partial, render_panel, visible
 from editor.views.panel import Head, Step, Tab, words
-from editor.views.trouble import trouble_of
+from editor.views.trouble import trouble_of, why_not_served
 from editor.words import size, size_of
 
 SLOTS = 5
@@ -31,6 +31,7 @@ def overview(request: HttpRequest, pk: int) -> HttpResponse:
         "written": size_of(drive.used_bytes, drive.size_bytes),
         "slots": SLOTS,
         "trouble": trouble_of(drive),
+        "not_served": why_not_served(drive),
         "now": now.isoformat(),
     }
     infrastructure = drive.drive_array.infrastructure
@@ -66,7 +67,7 @@ def visible_drive(request: HttpRequest, pk: int) -> Drive:
 
 def head(drive: Drive, current: str) -> Head:
     """Answers the head of a drive's panel; its neighbours are opened at the same tab."""
-    tabs = {"Overview": "drive", "Snapshots": "snapshots:list", "Activity": "drive_activity"}
+    tabs = {"Overview": "drive", "Snapshots": "snapshots:list", "iSCSI": "drive_iscsi", "Activity": "drive_activity"}
     siblings = drive.drive_array.drives.only("number", "drive_array_id")
     before = siblings.filter(number__lt=drive.number).order_by("-number").first()
     after = siblings.filter(number__gt=drive.number).order_by("number").first()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.conf import settings
+
 from editor.models import Drive, Server
 from editor.words import moment
 
@@ -37,3 +39,12 @@ def trouble_of(one: Server | Drive) -> Trouble | None:
     headings = (said for verb, said in HEADINGS.items() if event.verb.startswith(verb))
     heading = next(headings, "Something needs attention")
     return Trouble(heading, event.verb, event.text, event.detail, f"{moment(event.at)} UTC")
+
+
+def why_not_served(drive: Drive) -> str:
+    """Answers why an attached drive does not reach its server over iSCSI; nothing when it does, or need not.
+
+    Needs its instance.
+    """
+    is_meant_to = drive.head_layer is not None and drive.instance is not None and drive.instance.server_id is not None
+    return drive.export_error if is_meant_to and settings.ISCSI_EXPORTER != "none" else ""

@@ -10,6 +10,8 @@ import "./select.js";
 import "./shortcuts.js";
 import "./dialog.js";
 import "./panel.js";
+import "./copy.js";
+import "./secret.js";
 import "./canvas-place.js";
 import "./canvas-view.js";
 import "./canvas-frame.js";

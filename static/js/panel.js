@@ -1,8 +1,6 @@
-// The panel: where the focus goes, its keys, its link to copy, and what a press on an unavailable button does.
+// The panel: where the focus goes, its keys, and what a press on an unavailable button does.
 
 import { singleKey } from "./shortcuts.js";
-
-const SHOWN_MS = 2000;
 
 const panel = () => document.getElementById("panel");
 const title = () => document.getElementById("panel-title");
@@ -115,40 +113,6 @@ document.addEventListener(
   },
   true, // before htmx, which listens on the button itself
 );
-
-// ── Copy link, copy details ──────────────────────────────────────────────────
-
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    return false; // no permission, or a page that was not reached over TLS
-  }
-}
-
-function sayBeside(button, text) {
-  const said = button.parentElement.querySelector("[data-copied]");
-  said.textContent = text;
-  setTimeout(() => {
-    said.textContent = "";
-  }, SHOWN_MS);
-}
-
-document.addEventListener("click", async (event) => {
-  const button = event.target.closest?.("[data-copy-link]");
-  if (!button) return;
-  sayBeside(button, (await copy(location.href)) ? "Link copied" : "Copy it from the address bar");
-});
-
-document.addEventListener("click", async (event) => {
-  const button = event.target.closest?.("[data-copy-details]");
-  if (!button) return;
-  const details = button.closest(".note").querySelector("details");
-  const done = await copy(details.querySelector("pre").textContent);
-  if (!done) details.open = true;
-  sayBeside(button, done ? "Details copied" : "Copy them from below");
-});
 
 // ── Keys ─────────────────────────────────────────────────────────────────────
 
