@@ -1,10 +1,13 @@
 """Where drives live. `driver_for` gives the one driver of a pool; `base` says what it promises."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 from editor.storage.base import Check, Cluster, Device, Found, StorageDriver, StorageError, UnknownDrive, Usage
+from editor.storage.btrfs import BtrfsStorage
 from editor.storage.qcow2 import Qcow2Storage
+from editor.storage.reflink import ReflinkStorage
 from editor.storage.simulated import SimulatedStorage
 
 __all__ = [
@@ -20,8 +23,10 @@ __all__ = [
     "driver_for",
 ]
 
-ENGINES: dict[str, type[Qcow2Storage] | type[SimulatedStorage]] = {
+ENGINES: dict[str, Callable[[Path], StorageDriver]] = {
     "qcow2": Qcow2Storage,
+    "btrfs": BtrfsStorage,
+    "reflink": ReflinkStorage,
     "simulated": SimulatedStorage,
 }
 

@@ -1,0 +1,441 @@
+"""Drives whose layers are whole copies that share what is equal, on a file system that can make such copies.
+
+No layer stands on another, so none is ever merged: a snapshot that is deleted is removed, at once, and the file
+system gives its space back soon after.
+"""
+
+import abc
+import contextlib
+import os
+import re
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from editor.storage import rawdisk
+from editor.storage.base import (
+    Check,
+    Device,
+    Found,
+    StorageDriver,
+    StorageError,
+    Usage,
+    check_growth,
+    check_size,
+    check_window,
+    content_hash,
+    in_use,
+    never,
+    other_head,
+    taken,
+)
+from editor.storage.copy_folder import COPY_NAME, INACTIVE, NEW_TREE, Copy, CopyFolder, Tree
+from editor.storage.extents import Extent, differing_bytes, extents, held_bytes
+from editor.storage.layers import fsync
+from editor.storage.locks import DriveLocks
+from editor.storage.mounts import mount_of
+from editor.storage.programs import UNCHANGED, Damaged, explained
+
+DRIVE_NAME = re.compile(r"drive-([1-9][0-9]*)", re.ASCII)
+PROBE = "check"
+HALF_WRITTEN = "What was being written may be there in part."
+HALF_GROWN = "What the drive holds is unchanged; it may have its new size already, and repeating this is safe."
+HALF_DELETED = "The drive may be deleted in part."
+SAME_CONTENT = "The content of the drive and its snapshots is unchanged."
+
+
+class CopyStorage(StorageDriver):
+    """Drives in one folder. Subclasses say how a copy is made and removed."""
+
+    file_system: ClassVar[str]
+    """As in /proc/self/mountinfo."""
+
+    def __init__(self, pool: Path, *, busy_seconds: float = 10) -> None:
+        self._pool = pool.absolute()
+        self._locks = DriveLocks(busy_seconds)
+
+    # What a file system must offer
+
+    @abc.abstractmethod
+    def make_place(self, copy: Path) -> None:
+        """Make the empty folder of a copy."""
+
+    @abc.abstractmethod
+    def make_copy(self, source: Path, copy: Path, *, frozen: bool) -> None:
+        """Copy the disk in the folder `source` to the new folder `copy`, as it is at one point in time.
+
+        What is broken off leaves nothing, or something that `remove` removes. A frozen one is made to be read only.
+        """
+
+    @abc.abstractmethod
+    def remove(self, copy: Path) -> None:
+        """Remove the folder of a copy, in a full pool too. Absent is fine."""
+
+    @abc.abstractmethod
+    def check_copying(self, folder: Path) -> list[Check]:
+        """Tries copying in a folder of the pool."""
+
+    def check_live(self, disk: Path) -> None:
+        """Refuse a snapshot that would disturb the server that has the disk open."""
+
+    # Making, growing and removing drives
+
+    def create_drive(self, drive: int, *, layer: int, size_bytes: int) -> None:
+        check_size(size_bytes)
+        folder = CopyFolder(self._pool, drive)
+        with explained("The drive was not created."):
+            self._demand_pool("The drive was not created.")
+            if not folder.path.is_dir():
+                folder.path.mkdir(mode=0o700, exist_ok=True)
+                fsync(self._pool)
+            with self._locks.held(folder.path):
+                if folder.exists():
+                    self._compare(folder, size_bytes)
+                    fsync(folder.path)
+                    return
+                name = f"live-{layer}"
+                self._clear(folder, name)
+                self.make_place(folder.path / name)
+                rawdisk.make(folder.disk(name), size_bytes)
+                self._settle(folder, name)
+                os.close(os.open(folder.path / INACTIVE, os.O_CREAT | os.O_CLOEXEC, 0o600))
+                folder.save(Tree(layer, {layer: Copy(name, None)}))
+
+    def _compare(self, folder: CopyFolder, size_bytes: int) -> None:
+        """Refuse a drive that is there with another size."""
+        found = folder.size_bytes(folder.tree())
+        if found != size_bytes:
+            raise StorageError(
+                f"The storage pool already holds this drive with {found} bytes. {UNCHANGED} Delete that drive first.",
+                permanent=True,
+            )
+
+    def _clear(self, folder: CopyFolder, name: str) -> None:
+        """Remove the first copy of an attempt that was cut short; it is empty. Anything else is somebody's."""
+        for found in folder.copies():
+            disk = folder.disk(found)
+            if found != name or (disk.exists() and _extents(disk)):
+                raise StorageError(
+                    f"The storage pool holds data under this drive's name, but no head. {UNCHANGED} "
+                    "Check whether the pool was copied in part.",
+                    permanent=True,
+                    detail=f"drive {folder.drive} has {found}",
+                )
+            self.remove(folder.path / found)
+
+    def grow(self, drive: int, *, size_bytes: int) -> None:
+        check_size(size_bytes)
+        with self._working(drive, state=HALF_GROWN) as (folder, tree):
+            disk = folder.head(tree)
+            now_bytes = rawdisk.size_of(disk)
+            check_growth(now_bytes, size_bytes)
+            if now_bytes < size_bytes:
+                _demand_inactive(folder)
+                rawdisk.grow(disk, size_bytes)
+            fsync(disk)  # when this is repeated too: we may have been killed before it
+
+    def delete_drive(self, drive: int) -> None:
+        folder = CopyFolder(self._pool, drive)
+        grave = self._pool / f"deleted-{drive}"
+        with explained(HALF_DELETED):
+            self._demand_pool(UNCHANGED)
+            with contextlib.suppress(FileNotFoundError), self._locks.held(folder.path):
+                _demand_inactive(folder)
+                self._bury(grave)
+                # One rename first: a drive is there or it is not, and its id cannot come back with old copies in it.
+                os.rename(folder.path, grave)
+                fsync(self._pool)
+            self._bury(grave)
+
+    def _bury(self, grave: Path) -> None:
+        """Remove a folder with the copies in it; absent is fine."""
+        if grave.is_dir():
+            self._empty(grave)
+            for name in os.listdir(grave):
+                os.unlink(grave / name)
+            os.rmdir(grave)
+            fsync(grave.parent)
+
+    # Looking
+
+    def head(self, drive: int) -> int:
+        with self._looking(drive) as folder:
+            return folder.tree().head
+
+    def size_bytes(self, drive: int) -> int:
+        with self._looking(drive) as folder:
+            return folder.unlocked(lambda tree: rawdisk.size_of(folder.head(tree)))
+
+    def layers(self, drive: int) -> frozenset[int]:
+        with self._looking(drive) as folder:
+            return folder.present(folder.tree())
+
+    def written_since(self, drive: int, layers: Collection[int]) -> dict[int, int]:
+        def look(tree: Tree) -> dict[int, int]:
+            now = _extents(folder.head(tree))
+            there = folder.present(tree)
+            asked = [layer for layer in tree.chain() if layer in layers and layer in there]
+            return {layer: differing_bytes(now, _extents(folder.layer(tree, layer))) for layer in asked}
+
+        with self._looking(drive) as folder:
+            return folder.unlocked(look)
+
+    def used_bytes(self, drive: int) -> int:
+        def look(tree: Tree) -> int:
+            there = folder.present(tree)
+            return held_bytes(_extents(folder.layer(tree, layer)) for layer in tree.chain() if layer in there)
+
+        with self._looking(drive) as folder:
+            return folder.unlocked(look)
+
+    # Serving
+
+    def activate(self, drive: int) -> Device:
+        with self._working(drive) as (folder, tree):
+            device = Device("file", str(folder.head(tree)))
+            folder.mark(active=True)
+            return device
+
+    def deactivate(self, drive: int) -> None:
+        folder = CopyFolder(self._pool, drive)
+        with explained(), contextlib.suppress(FileNotFoundError), self._locks.held(folder.path):
+            if folder.is_active:
+                # A target that died may have left writes in memory.
+                with contextlib.suppress(Damaged, StorageError):
+                    fsync(folder.head(folder.tree()))
+                folder.mark(active=False)
+
+    def devices(self) -> dict[int, Device]:
+        found = {}
+        with explained():
+            self._demand_pool(UNCHANGED)
+            for drive in self._drives(os.listdir(self._pool)):
+                folder = CopyFolder(self._pool, drive)
+                # One that is damaged, or that was deleted meanwhile, does not answer.
+                with contextlib.suppress(Damaged, StorageError):
+                    if folder.is_active:
+                        found[drive] = Device("file", str(folder.head(folder.tree())))
+        return found
+
+    def usage(self) -> Usage:
+        with explained():
+            self._demand_pool(UNCHANGED)
+            room = os.statvfs(self._pool)
+            return Usage(room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize)
+
+    def check(self) -> list[Check]:
+        wrong = self._why_no_pool()
+        if wrong is None and not os.access(self._pool, os.R_OK | os.W_OK | os.X_OK):
+            wrong = f"The storage pool's folder {self._pool} cannot be written to by the user of this service."
+        checks = [Check("Folder", wrong)]
+        if wrong is None:
+            try:
+                checks += self._try_copying()
+            except StorageError as error:
+                checks.append(Check("Copies", str(error)))
+        return checks
+
+    def _try_copying(self) -> list[Check]:
+        probe = self._pool / PROBE
+        with explained("No drive was changed."):
+            probe.mkdir(mode=0o700, exist_ok=True)
+            with self._locks.held(probe):
+                self._empty(probe)  # of what one left that was killed
+                try:
+                    return self.check_copying(probe)
+                finally:
+                    self._empty(probe)
+
+    def _empty(self, folder: Path) -> None:
+        for name in os.listdir(folder):
+            if COPY_NAME.fullmatch(name):
+                self.remove(folder / name)
+
+    def audit(self) -> list[Found]:
+        with explained():
+            self._demand_pool(UNCHANGED)
+            names = sorted(os.listdir(self._pool))
+            found = []
+            drives = self._drives(names)
+            for drive in sorted(drives):
+                with contextlib.suppress(FileNotFoundError):  # deleted since the listing
+                    found.append(CopyFolder(self._pool, drive).found())
+            others = [name for name in names if name not in {PROBE, *drives.values()}]
+            if others:
+                found.append(Found(None, None, frozenset(), tuple(f"{name} is not a drive." for name in others)))
+            return found
+
+    def _drives(self, names: list[str]) -> dict[int, str]:
+        matches = {name: match for name in names if (match := DRIVE_NAME.fullmatch(name))}
+        return {int(match[1]): name for name, match in matches.items() if (self._pool / name).is_dir()}
+
+    # Snapshots
+
+    def snapshot(self, drive: int, *, frozen: int, new_layer: int) -> None:
+        with self._working(drive) as (folder, tree):
+            if tree.head not in {frozen, new_layer}:
+                raise StorageError(
+                    f"The drive has changed meanwhile. {UNCHANGED} Look at the drive again.",
+                    permanent=True,
+                    detail=f"drive {drive}: head is layer {tree.head}, expected {frozen}",
+                )
+            self._top(folder, tree, onto=frozen, new_layer=new_layer)
+
+    def revert(self, drive: int, *, onto: int, new_layer: int) -> None:
+        with self._working(drive) as (folder, tree):
+            if tree.head != new_layer:
+                _demand_inactive(folder)
+            self._top(folder, tree, onto=onto, new_layer=new_layer)
+
+    def abandon(self, drive: int, *, new_layer: int) -> bool:
+        with self._working(drive) as (folder, tree):
+            if tree.head == new_layer:
+                fsync(folder.path)  # we may have been killed between the switch and this
+                return False
+            if new_layer in tree.copies:
+                raise taken(new_layer)
+            return True  # what was made of it is gone: drive.json does not name it
+
+    def _top(self, folder: CopyFolder, tree: Tree, *, onto: int, new_layer: int) -> None:
+        """Make `new_layer` the head, on `onto`: the head goes on as that, or another one is copied."""
+        if tree.head == new_layer:
+            if tree.copies[new_layer].parent != onto:
+                raise taken(new_layer)
+            fsync(folder.path)  # we may have been killed between the switch and this
+            return
+        if new_layer in tree.copies:
+            raise taken(new_layer)
+        if onto == tree.head:
+            live = folder.head(tree)
+            if folder.is_active:
+                self.check_live(live)
+            frozen = Copy(f"frozen-{onto}", tree.copies[onto].parent)
+            self._copy(folder, tree.live, frozen.name)
+            copies = {**tree.copies, onto: frozen, new_layer: Copy(tree.live, onto)}
+        else:
+            if onto not in folder.present(tree):
+                raise StorageError(
+                    f"That snapshot does not exist in the storage pool any more. {UNCHANGED} Choose another snapshot.",
+                    permanent=True,
+                    detail=f"drive {folder.drive} has no layer {onto}",
+                )
+            name = f"live-{new_layer}"
+            self._copy(folder, tree.copies[onto].name, name, size_bytes=folder.size_bytes(tree))
+            copies = {**tree.copies, new_layer: Copy(name, onto)}
+        folder.save(Tree(new_layer, copies))
+
+    def _copy(self, folder: CopyFolder, source: str, name: str, *, size_bytes: int | None = None) -> None:
+        """Make a copy, durably; a live one, as large as the drive, when that size is given."""
+        try:
+            self.make_copy(folder.path / source, folder.path / name, frozen=size_bytes is None)
+            if size_bytes is not None:
+                rawdisk.grow(folder.disk(name), size_bytes)
+            self._settle(folder, name)
+        except Exception:
+            # When that fails too, the next verb does it.
+            with contextlib.suppress(OSError):
+                self.remove(folder.path / name)
+            raise
+
+    def _settle(self, folder: CopyFolder, name: str) -> None:
+        fsync(folder.disk(name))
+        fsync(folder.path / name)
+        fsync(folder.path)
+
+    # Reclaiming
+
+    def reclaim(
+        self,
+        drive: int,
+        *,
+        keep: Collection[int],
+        head: int,
+        should_stop: Callable[[], bool] = never,
+    ) -> bool:
+        with self._working(drive, gives_way=True, state=SAME_CONTENT) as (folder, tree):
+            if head != tree.head:
+                raise other_head(tree.head)
+            folder.head(tree)  # of a drive that is damaged nothing more is taken
+            gone = sorted(tree.copies.keys() - {head, *keep}, reverse=True)
+            for layer in gone:
+                if should_stop() or self._locks.wanted(folder.path):
+                    return False
+                self.remove(folder.path / tree.copies[layer].name)
+            if gone:
+                folder.save(tree.without(gone))
+            return True
+
+    # Bytes
+
+    def read(self, drive: int, *, offset: int, length: int) -> bytes:
+        with self._working(drive) as (folder, tree):
+            disk = folder.head(tree)
+            check_window(rawdisk.size_of(disk), offset=offset, length=length)
+            return rawdisk.read(disk, offset, length)
+
+    def write(self, drive: int, *, offset: int, data: bytes) -> None:
+        with self._working(drive, state=HALF_WRITTEN) as (folder, tree):
+            disk = folder.head(tree)
+            check_window(rawdisk.size_of(disk), offset=offset, length=len(data))
+            rawdisk.write(disk, offset, data)
+
+    def sha256(self, drive: int) -> str:
+        with self._working(drive) as (folder, tree):
+            disk = folder.head(tree)
+            return content_hash(rawdisk.size_of(disk), rawdisk.held_blocks(disk))
+
+    # Shared
+
+    def _why_no_pool(self) -> str | None:
+        """Why drives cannot be in the pool's folder, or None: above all that its disk is not mounted there."""
+        mount = mount_of(self._pool)
+        if mount.type != self.file_system:
+            return (
+                f"The storage pool's folder {self._pool} is on {mount.type}, not on {self.file_system}. "
+                "Mount the pool's disk, then try again."
+            )
+        if not self._pool.is_dir():
+            return f"The storage pool's folder {self._pool} does not exist. Mount the pool's disk, or make the folder."
+        return None
+
+    def _demand_pool(self, state: str) -> None:
+        if wrong := self._why_no_pool():
+            raise StorageError(f"{wrong} {state}", detail=f"{mount_of(self._pool)}")
+
+    @contextlib.contextmanager
+    def _looking(self, drive: int) -> Iterator[CopyFolder]:
+        """The folder of a known drive."""
+        folder = CopyFolder(self._pool, drive)
+        with explained():
+            if not folder.exists():
+                self._demand_pool(UNCHANGED)
+                raise folder.unknown()
+            yield folder
+
+    @contextlib.contextmanager
+    def _working(
+        self, drive: int, *, gives_way: bool = False, state: str = UNCHANGED
+    ) -> Iterator[tuple[CopyFolder, Tree]]:
+        """Hold a known drive, cleaned of what an interrupted verb left; gives its folder and what is in it."""
+        with self._looking(drive) as folder, explained(state), contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self._locks.held(folder.path, gives_way=gives_way))
+            except FileNotFoundError:
+                raise folder.unknown() from None
+            tree = folder.tree()
+            named = {copy.name for copy in tree.copies.values()}
+            for name in folder.copies():
+                if name not in named:
+                    self.remove(folder.path / name)
+            (folder.path / NEW_TREE).unlink(missing_ok=True)
+            yield folder, tree
+
+
+def _demand_inactive(folder: CopyFolder) -> None:
+    if folder.is_active:
+        raise in_use(folder.drive)
+
+
+def _extents(disk: Path) -> list[Extent]:
+    with rawdisk.opened(disk) as file:
+        return extents(file)

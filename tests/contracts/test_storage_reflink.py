@@ -1,0 +1,20 @@
+"""The reflink engine: the contract, and what is its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from editor.storage import StorageDriver
+
+from .file_systems import FileSystem, shared
+from .storage import StorageContract
+
+system = shared("reflink")
+
+
+class TestReflinkStorage(StorageContract):
+    chained = False
+
+    @pytest.fixture
+    def driver(self, system: FileSystem) -> StorageDriver:
+        return system.driver()
