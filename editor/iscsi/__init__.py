@@ -5,10 +5,12 @@ from pathlib import Path
 
 from editor.iscsi.base import LUN, Export, Exporter, ExportError, Session, Target
 from editor.iscsi.simulated import SimulatedExporter
+from editor.iscsi.tgt import TgtExporter
 
 __all__ = ["EXPORTERS", "LUN", "Export", "ExportError", "Exporter", "Session", "Target", "exporter_for"]
 
-EXPORTERS: dict[str, type[SimulatedExporter]] = {
+EXPORTERS: dict[str, type[SimulatedExporter | TgtExporter]] = {
+    "tgt": TgtExporter,
     "simulated": SimulatedExporter,
 }
 

@@ -1,0 +1,453 @@
+"""Serves drives with tgtd, which needs no kernel module and no rights.
+
+What keeps strangers out, in tgtd's own order: a login names its target; the initiator must be in the target's list; if
+the target has an account, CHAP must be passed; then there is a session. A login that has come half-way knows its
+target by number and is not checked again. Hence:
+
+- a target without initiators admits nobody; ours get theirs last and lose them first;
+- a target without accounts asks nobody for a password: ours have a *guard* from their first moment, an account
+  with a password nobody knows, while those of instances come and go;
+- the number of a target that was taken away is never given again, and another initiator gets a new target: a login
+  that was half-way ends nowhere.
+
+(`login_start`, `text_scan_security` and `login_finish` in usr/iscsi/iscsid.c, `account_lookup` and
+`tgt_target_destroy` in usr/target.c of https://github.com/fujita/tgt, 1.0.85.) The guard is also the first account of
+each target, and instances' are never two: `tgt_target_show_all` reads the first n of an account list that may have
+gaps, and tgtd dies of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from editor.iscsi import tgt_text
+from editor.iscsi.base import LUN, Export, Exporter, ExportError, Session, Target, still_open
+from editor.iscsi.tgt_daemon import ANSWER_SECONDS, Daemon, missing_sentence
+from editor.iscsi.tgt_socket import Code, Mode, NotRunning, Op, Said
+from editor.iscsi.tgt_text import Row
+from editor.storage.base import Device
+
+VENDOR, PRODUCT = "EDITOR", "DRIVE"
+BACKINGS = {"file": "rdwr", "rbd": "rbd"}
+OPEN_SECONDS = {"file": ANSWER_SECONDS, "rbd": 30.0}
+GUARD = "guard-"
+
+NAME = re.compile(r"(iqn|eui|naa)\.[a-z0-9.:-]{1,219}")
+USER = re.compile(r"[A-Za-z0-9._-]{1,64}")
+PASSWORD = re.compile(r"[A-Za-z0-9]{12,16}")
+SERIAL = re.compile(r"[A-Za-z0-9-]{1,16}")
+PART = re.compile(r"[^,;\n\0]+")
+"""What a comma or semicolon in a path or name would end: tgtd knows no quotes."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is kept of a target beside tgtd: a crash of tgtd changes none of it."""
+
+    tid: int
+    device: Device | None
+
+
+class TgtExporter(Exporter):
+    """Targets of a tgtd of its own, in `folder`; started when the first drive is published."""
+
+    def __init__(self, folder: Path, portal: str) -> None:
+        self.portal = portal
+        self.daemon = Daemon(folder, portal)
+        self._folder = self.daemon.folder
+
+    # The seam
+
+    def publish(self, export: Export) -> None:
+        _check(export)
+        with self.daemon.explained(), self.daemon.held():
+            self._guard()
+            life = self.daemon.run()
+            self._have_account(self._guard(), None, life)
+            row = self._row(export.iqn)
+            if row is not None and (not row.guarded or row.initiators - {export.initiator}):
+                self._delete(row)
+                row = None
+            if row is None:
+                self._create(export, life)
+            else:
+                self._change(row, export, life)
+
+    def withdraw(self, iqn: str, *, dead: bool = False) -> None:
+        with self.daemon.explained(), self._alone():
+            row = self._rows_if_any().get(iqn)
+            if row is None:
+                return
+            if row.lun is None:
+                if not dead:
+                    self._demand_unused(row)
+            else:
+                with self._closed(row):
+                    self._take_unit(row, dead=dead)
+
+    def remove(self, iqn: str) -> None:
+        with self.daemon.explained(), self._alone():
+            rows = self._rows_if_any()
+            row = rows.get(iqn)
+            if row is None:
+                return
+            self._delete(row)
+            for user in row.users:
+                if not any(user in other.users for other in rows.values() if other is not row):
+                    self._account_file(user).unlink(missing_ok=True)
+                    self._ask_unless(Code.NO_USER, Mode.ACCOUNT, Op.DELETE, user=user)
+
+    def targets(self) -> dict[str, Target]:
+        with self.daemon.explained():
+            return {
+                row.iqn: Target(
+                    iqn=row.iqn,
+                    device=_path(row),
+                    initiators=row.initiators,
+                    users=row.users,
+                    sessions=self._sessions(row) if row.sessions is None else row.sessions,
+                )
+                for row in self._rows_if_any().values()
+            }
+
+    def stop(self) -> None:
+        with self.daemon.explained(), self._alone():
+            if self.daemon.life() is None:
+                return
+            for row in self._rows().values():
+                self._demand_unused(row)
+            # From here on tgtd takes no connection; one may have been on its way.
+            self.daemon.ask(Mode.SYSTEM, Op.UPDATE, State="offline")
+            try:
+                rows = list(self._rows().values())
+                for row in rows:
+                    self._demand_unused(row)
+                for row in rows:
+                    self._delete(row, forget=False, what="Drives that no server uses are not served for the moment.")
+            except BaseException:
+                self.daemon.ask(Mode.SYSTEM, Op.UPDATE, State="ready")
+                raise
+            self.daemon.end()
+
+    def missing_programs(self) -> str | None:
+        return missing_sentence()
+
+    # Targets
+
+    def _create(self, export: Export, life: str) -> None:
+        known = self._known(export.iqn)
+        tid = known.tid if known else _new_tid()
+        self._remember(export.iqn, Known(tid, export.device))
+        try:
+            self.daemon.ask(Mode.TARGET, Op.NEW, tid=tid, targetname=export.iqn)
+        except Said as error:
+            if error.code != Code.TARGET_EXIST:
+                raise
+            # The number is another's.
+            tid = _new_tid()
+            self._remember(export.iqn, Known(tid, export.device))
+            self.daemon.ask(Mode.TARGET, Op.NEW, tid=tid, targetname=export.iqn)
+        try:
+            self.daemon.ask(Mode.ACCOUNT, Op.BIND, tid=tid, user=self._guard())
+            self._have_account(export.user, export.password, life)
+            self.daemon.ask(Mode.ACCOUNT, Op.BIND, tid=tid, user=export.user)
+            self._add_unit(tid, export.device, export.serial)
+            self.daemon.ask(Mode.TARGET, Op.BIND, tid=tid, initiator_name=export.initiator)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self.daemon.ask(Mode.TARGET, Op.DELETE, tid=tid)
+                self._forget(export.iqn)
+            raise
+
+    def _change(self, row: Row, export: Export, life: str) -> None:
+        self._have_account(export.user, export.password, life)
+        for user in row.users - {export.user}:
+            self.daemon.ask(Mode.ACCOUNT, Op.UNBIND, tid=row.tid, user=user)
+        if export.user not in row.users:
+            self.daemon.ask(Mode.ACCOUNT, Op.BIND, tid=row.tid, user=export.user)
+        if row.lun is not None and not self._serves(row, export):
+            with self._closed(row):
+                self._take_unit(row)
+                self._add_unit(row.tid, export.device, export.serial)
+                self._remember(export.iqn, Known(row.tid, export.device))
+        elif row.lun is None:
+            self._remember(export.iqn, Known(row.tid, export.device))
+            self._add_unit(row.tid, export.device, export.serial)
+        if not row.initiators:
+            self._ask_unless(Code.ACL_EXIST, Mode.TARGET, Op.BIND, tid=row.tid, initiator_name=export.initiator)
+
+    def _serves(self, row: Row, export: Export) -> bool:
+        """Whether the LUN is this device, writable and by its serial number."""
+        known = self._known(export.iqn)
+        lun = row.lun or {}
+        return (
+            known == Known(row.tid, export.device)
+            and lun.get("Backing store type") == BACKINGS[export.device.backing]
+            and _path(row) == export.device.name
+            and (lun.get("Online"), lun.get("Readonly")) == ("Yes", "No")
+            and lun.get("SCSI SN") == export.serial
+        )
+
+    def _delete(self, row: Row, *, forget: bool = True, what: str = "Nothing was changed.") -> None:
+        """Take a target away whole. tgtd refuses while there is a session, in the same step."""
+        try:
+            self._ask_unless(Code.NO_TARGET, Mode.TARGET, Op.DELETE, tid=row.tid)
+        except Said as error:
+            if error.code == Code.TARGET_ACTIVE:
+                self._demand_unused(row, what=what)
+            raise
+        if forget:
+            self._forget(row.iqn)
+
+    @contextlib.contextmanager
+    def _closed(self, row: Row) -> Iterator[None]:
+        """Nobody can begin to log in to the target meanwhile."""
+        for initiator in row.initiators:
+            self._ask_unless(Code.ACL_NOEXIST, Mode.TARGET, Op.UNBIND, tid=row.tid, initiator_name=initiator)
+        try:
+            yield
+        finally:
+            for initiator in row.initiators:
+                self._ask_unless(Code.ACL_EXIST, Mode.TARGET, Op.BIND, tid=row.tid, initiator_name=initiator)
+
+    # LUNs
+
+    def _take_unit(self, row: Row, *, dead: bool = False) -> None:
+        """Close the LUN of a target that nobody can begin to log in to."""
+        if not dead:
+            self._demand_unused(row)
+        try:
+            self.daemon.send(Mode.DEVICE, Op.DELETE, "", tid=row.tid, lun=LUN)
+        except Said as error:
+            if error.code == Code.LUN_ACTIVE:
+                raise ExportError(
+                    "Reads or writes of this drive are still under way. Nothing was changed. Try again in a minute.",
+                    detail=str(error),
+                ) from error
+            if error.code != Code.NO_LUN:
+                raise
+        if dead:
+            return
+        try:
+            # A login that was half-way may have ended in a session, which may have read or written already.
+            self._demand_unused(row)
+        except ExportError:
+            known = self._known(row.iqn)
+            if known and known.device:
+                self._add_unit(row.tid, known.device, (row.lun or {}).get("SCSI SN", ""))
+            raise
+
+    def _add_unit(self, tid: int, device: Device, serial: str) -> None:
+        self._demand_device(device)
+        options = [*device.options, ("cluster", "ceph")] if device.backing == "rbd" else []
+        try:
+            self.daemon.send(
+                Mode.DEVICE,
+                Op.NEW,
+                f"path={device.name},bstype={BACKINGS[device.backing]},bsopts={';'.join(map('='.join, options))}",
+                tid=tid,
+                lun=LUN,
+                seconds=OPEN_SECONDS[device.backing],
+            )
+        except Said as error:
+            raise ExportError(
+                "The iSCSI target tgtd could not open the drive's device. The drive is not served. "
+                "Check that the storage pool answers, then try again.",
+                detail=f"{error}, {device}",
+            ) from error
+        # Of the two names in the page of device identifiers (0x83), tgtd makes the longer from the hexadecimal digits
+        # of scsi_id, and the shorter from the number of the target.
+        text = (
+            f"targetOps scsi_id={hashlib.sha256(serial.encode()).hexdigest()[:24]},scsi_sn={serial},"
+            f"vendor_id={VENDOR},product_id={PRODUCT},thin_provisioning={int(_can_unmap(device))},"
+        )
+        self.daemon.send(Mode.DEVICE, Op.UPDATE, text, tid=tid, lun=LUN)
+
+    def _demand_device(self, device: Device) -> None:
+        if device.backing == "rbd":
+            if not re.search(r"^ {4}rbd\b", self.daemon.ask(Mode.SYSTEM, Op.SHOW), re.MULTILINE):
+                raise ExportError(
+                    "tgtd cannot serve drives of Ceph: its part for that is not installed. The drive is not served. "
+                    "Install the package tgt-rbd: apt-get install tgt-rbd. Then restart tgtd."
+                )
+        # Without the right to write, tgtd would serve it read-only.
+        elif not os.access(device.name, os.R_OK | os.W_OK):
+            raise ExportError(
+                "The drive's device is not there or cannot be written to. The drive is not served. "
+                "Check that the storage pool is mounted and belongs to this user, then try again.",
+                detail=f"{device}",
+            )
+
+    # Accounts
+
+    def _have_account(self, user: str, password: str | None, life: str) -> None:
+        """Let tgtd know this user by this password; None is one that nobody knows, made once in tgtd's life.
+
+        tgtd tells no password and changes none. What it was told is remembered by a hash that ends with its life.
+        """
+        told = hashlib.sha256(f"{life} {user} {password or ''}".encode()).hexdigest()
+        file = self._account_file(user)
+        with contextlib.suppress(FileNotFoundError):
+            if file.read_text() == told:
+                return
+            file.unlink()
+        secret = password or secrets.token_hex(8)
+        try:
+            self.daemon.ask(Mode.ACCOUNT, Op.NEW, user=user, password=secret)
+        except Said as error:
+            if error.code != Code.USER_EXIST:
+                raise
+            if password is not None:
+                self._make_anew(user, password)
+        _write(file, told)
+
+    def _make_anew(self, user: str, password: str) -> None:
+        rows = [row for row in self._rows().values() if user in row.users]
+        self.daemon.ask(Mode.ACCOUNT, Op.DELETE, user=user)
+        self.daemon.ask(Mode.ACCOUNT, Op.NEW, user=user, password=password)
+        for row in rows:
+            self.daemon.ask(Mode.ACCOUNT, Op.BIND, tid=row.tid, user=user)
+
+    def _account_file(self, user: str) -> Path:
+        return self._folder / "accounts" / user
+
+    def _guard(self) -> str:
+        """The name of the guard in this folder, made when it is first asked for."""
+        file = self._folder / "guard"
+        try:
+            return file.read_text()
+        except FileNotFoundError:
+            _write(file, f"{GUARD}{secrets.token_hex(16)}")
+            return file.read_text()
+
+    # What there is
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Under the lock, unless nothing was ever published."""
+        if not self._folder.exists():
+            yield
+            return
+        with self.daemon.held():
+            yield
+
+    def _rows(self) -> dict[str, Row]:
+        text = self.daemon.ask(Mode.TARGET, Op.SHOW)
+        return {row.iqn: row for row in tgt_text.targets(text, self._guard())}
+
+    def _rows_if_any(self) -> dict[str, Row]:
+        """As `_rows`; none when no tgtd runs."""
+        try:
+            return self._rows()
+        except NotRunning:
+            return {}
+
+    def _row(self, iqn: str) -> Row | None:
+        """The target of this name, without reading all of them when it is known not to be there."""
+        known = self._known(iqn)
+        if known is not None:
+            try:
+                self.daemon.ask(Mode.TARGET, Op.SHOW, tid=known.tid)
+            except Said as error:
+                if error.code == Code.NO_TARGET:
+                    return None
+                raise
+        return self._rows().get(iqn)
+
+    def _sessions(self, row: Row) -> tuple[Session, ...]:
+        try:
+            return tgt_text.sessions(self.daemon.ask(Mode.CONNECTION, Op.SHOW, tid=row.tid))
+        except Said as error:
+            if error.code != Code.NO_TARGET:
+                raise
+            return ()
+
+    def _demand_unused(self, row: Row, *, what: str = "Nothing was changed.") -> None:
+        for session in self._sessions(row):
+            raise still_open(session, what=what)
+
+    def _ask_unless(self, fine: Code, mode: Mode, op: Op, *, tid: int = 0, **parameters: str) -> None:
+        """Ask; the answer that it is so already is fine."""
+        try:
+            self.daemon.ask(mode, op, tid=tid, **parameters)
+        except Said as error:
+            if error.code != fine:
+                raise
+
+    # What is kept of a target
+
+    def _known(self, iqn: str) -> Known | None:
+        try:
+            kept = json.loads((self._folder / "targets" / iqn).read_text())
+            backing, name, options = kept["device"]
+            device = Device(backing, name, tuple((option, value) for option, value in options))
+            return Known(int(kept["tid"]), device)
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def _remember(self, iqn: str, known: Known) -> None:
+        device = known.device
+        kept = {"tid": known.tid, "device": [device.backing, device.name, device.options] if device else None}
+        _write(self._folder / "targets" / iqn, json.dumps(kept))
+
+    def _forget(self, iqn: str) -> None:
+        (self._folder / "targets" / iqn).unlink(missing_ok=True)
+
+
+def _path(row: Row) -> str | None:
+    return row.lun.get("Backing store path") if row.lun else None
+
+
+def _new_tid() -> int:
+    """Any of 2^31: one that was used before is not met again."""
+    return secrets.randbelow(2**31 - 1) + 1
+
+
+def _can_unmap(device: Device) -> bool:
+    """Whether the device can take UNMAP. tgtd 1.0.85 punches holes, which block devices need not know."""
+    return device.backing == "rbd" or stat.S_ISREG(Path(device.name).stat().st_mode)
+
+
+def _check(export: Export) -> None:
+    """Refuse what tgtd would take for something else."""
+    parts = [export.device.name, *(value for option in export.device.options for value in option)]
+    good = (
+        NAME.fullmatch(export.iqn)
+        and NAME.fullmatch(export.initiator)
+        and USER.fullmatch(export.user)
+        and not export.user.startswith(GUARD)
+        and PASSWORD.fullmatch(export.password)
+        and SERIAL.fullmatch(export.serial)
+        and export.device.backing in BACKINGS
+    )
+    if not good:
+        raise ExportError(
+            "tgtd cannot serve a drive with these names. Nothing was changed. Check IQN_PREFIX.",
+            permanent=True,
+            detail=f"{export}",
+        )
+    if not all(PART.fullmatch(part) for part in parts):
+        raise ExportError(
+            "tgtd cannot serve a drive whose path holds a comma, semicolon or line end. Nothing was changed. "
+            "Rename the folder of the storage pool.",
+            permanent=True,
+            detail=f"{export.device}",
+        )
+
+
+def _write(file: Path, text: str) -> None:
+    """Put a file in place whole. Nothing here must outlive a crash of the machine: tgtd does not either."""
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    fresh = file.with_name(f".{file.name}")
+    with open(fresh, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as out:
+        out.write(text)
+    fresh.replace(file)
