@@ -93,6 +93,7 @@ def _tab(request: HttpRequest, drive: Drive, *, status: int = 200, **more: Any) 
     context |= {
         "head": head(drive, "iSCSI"),
         "state": state_of(drive),
+        "looks": settings.ISCSI_EXPORTER != "none",
         "target": target_iqn(drive),
         "portal": settings.ISCSI_PORTAL,
         "lun": LUN,

@@ -80,6 +80,10 @@ class Hands:
         facts: dict[str, Any] = self._ask("facts", drive=drive)
         return facts
 
+    def log_in(self, drive: int) -> None:
+        """The worker has seen the server of a drive logged in to it."""
+        self._ask("log_in", drive=drive)
+
     def create(self, drive: int, *, by: str, note: str = "") -> None:
         """Somebody else takes a snapshot, on another page."""
         self._ask("create", drive=drive, by=by, note=note)
@@ -302,6 +306,15 @@ class Maker:
             "count": row.snapshot_count,
             "snapshots": [list(one) for one in row.snapshots.order_by("number").values_list("number", "note", "state")],
         }
+
+    def log_in(self, *, drive: int) -> None:
+        from editor.iscsi_names import initiator_iqn
+        from editor.models import Drive
+
+        row = Drive.objects.select_related("instance").get(pk=drive)
+        assert row.instance
+        row.sessions = [[initiator_iqn(row.instance), "192.0.2.21"]]
+        row.save(update_fields=["sessions"])
 
     def create(self, *, drive: int, by: str, note: str) -> None:
         from editor.models import Drive

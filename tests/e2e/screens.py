@@ -188,6 +188,14 @@ def created(page: Page, scene: Scene) -> None:
     expect(panel(page).get_by_text(re.compile("^Snapshot #\\d+ created at "))).to_be_visible()
 
 
+def chap_password_shown(page: Page, scene: Scene) -> None:
+    """Beside what the server calls itself that is logged in."""
+    scene.hands.log_in(scene.off.drives[1])
+    page.goto(f"/drives/{scene.off.drives[1]}/iscsi/")
+    panel(page).get_by_role("button", name="Show password").click()
+    expect(panel(page).get_by_role("button", name="Hide password")).to_be_visible()
+
+
 def in_work(page: Page, scene: Scene) -> None:
     """It stays in work: the program that makes layers waits, until whoever looks lets it go on."""
     page.goto(scene.off.drive(2))
@@ -430,6 +438,8 @@ SCREENS = [
     Screen("drive-array-activity", at(lambda scene: scene.array("drive", "web-data", "activity/"), "created snapshot")),
     Screen("drive", at(lambda scene: scene.drive("web-data-2", ""), "Server")),
     Screen("drive-activity", at(lambda scene: scene.drive("web-data-2", "activity/"), "created snapshot")),
+    Screen("iscsi", chap_password_shown),
+    Screen("iscsi-viewer", at(lambda scene: f"/drives/{scene.off.drives[0]}/iscsi/", "Only operators"), who="vera"),
     Screen("snapshots-on", at(lambda scene: scene.drive("web-data-2"), "Reverting needs web-2 off")),
     Screen("snapshots-full", at(lambda scene: scene.drive("web-data-3"), "All 5 slots are in use")),
     Screen("snapshots-none", at(lambda scene: scene.drive("web-data-4"), "No snapshots yet")),
