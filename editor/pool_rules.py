@@ -23,6 +23,8 @@ UNREAD = timedelta(minutes=5)
 """After so long without a reading a pool counts as full: a cluster that restarts is back sooner."""
 MAKE_ROOM = "Delete snapshots, or ask an administrator for room."
 GB = 1024**3
+IN_CEPH = frozenset({"rbd"})
+"""Engines that keep drives in a cluster instead of a folder."""
 
 
 @dataclass(frozen=True)

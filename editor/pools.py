@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models import Sum
 from django.utils import timezone
 
-from editor.models import Drive, Event, Result, StoragePool
+from editor.models import Drive, Event, Result, StoragePool, User
 from editor.pool_rules import FULL_PERCENT, UNREAD, fill_of, hindrance, told_next, warning_of
 from editor.readings import at_the_database
 from editor.reconcile import Job, Lane
@@ -123,7 +123,10 @@ def settle(pool: StoragePool, reading: Reading, now: datetime) -> None:
                 after.check_asked_at = None  # or somebody asked once more meanwhile
         after.save(update_fields=WRITTEN)
         if _shown(before) != _shown(after) or _is_unread_since_just_now(after, now):
-            _tell(after, warns=after.usage_told > before.usage_told)
+            if after.usage_told > before.usage_told:
+                _warn(after)
+            else:
+                tell(after)
 
 
 WRITTEN = (
@@ -159,17 +162,23 @@ def _is_unread_since_just_now(pool: StoragePool, now: datetime) -> bool:
     return UNREAD <= now - pool.usage_seen_at < UNREAD + 2 * PAUSE
 
 
-def _tell(pool: StoragePool, *, warns: bool) -> None:
-    """Has the pages of those look again who have drives there; when it fills up, each activity log says so once."""
+def _warn(pool: StoragePool) -> None:
     full = pool.usage_told == FULL_PERCENT
-    result = (Result.FAILED if full else Result.NOTICE) if warns else Result.SILENT
+    tell(pool, "warned about", text=warning_of(pool) or "", result=Result.FAILED if full else Result.NOTICE)
+
+
+def tell(
+    pool: StoragePool, verb: str = "", *, by: User | None = None, text: str = "", result: Result = Result.SILENT
+) -> None:
+    """Has the pages of those look again who have drives there; with a verb, it is in each activity log."""
     rows = Drive.objects.filter(pool=pool).values_list("drive_array__infrastructure_id", flat=True)
     for infrastructure in rows.distinct().order_by("drive_array__infrastructure_id"):
         Event.objects.record(
             infrastructure,
-            "warned about" if warns else "",
-            f"storage pool {pool}" if warns else "",
-            text=warning_of(pool) or "" if warns else "",
+            verb,
+            f"storage pool {pool}" if verb else "",
+            by=by,
+            text=text,
             result=result,
-            topics=[pool.topic, f"infrastructure-{infrastructure}"] if warns else [pool.topic],
+            topics=[pool.topic, f"infrastructure-{infrastructure}"] if verb else [pool.topic],
         )

@@ -301,6 +301,8 @@ AUDIT_STEPS = ["snapshots.audit.look"]
 BEFORE_DRIVE_DELETE = ["snapshots.losses.before_drive_delete"]
 # Each answers what is lost with drives, by drive id (see editor.review.LostWith).
 LOST_WITH_DRIVES = ["snapshots.losses.of_drives"]
+# Each answers how many bytes of a pool's drives are kept for other times than now, at most.
+KEPT_IN_POOL = ["snapshots.losses.kept_in_pool"]
 # Answers how to sign in to the demo, or None; `serve` says it at every start.
 DEMO_SIGN_IN = "snapshots.management.commands.demo.sign_in_note"
 

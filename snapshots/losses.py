@@ -1,8 +1,10 @@
-"""What goes with a drive when a deploy destroys it."""
+"""What hangs on drives: what goes with them when a deploy destroys them, and the room that it takes."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+
+from django.db.models import Max
 
 from editor.losses import Lost
 from editor.models import Drive
@@ -21,3 +23,9 @@ def of_drives(drives: Collection[int]) -> dict[int, list[Lost]]:
 def before_drive_delete(drive: Drive) -> None:
     """Deletes the rows of a drive's snapshots; their bytes went with the drive."""
     drive.snapshots.all().delete()
+
+
+def kept_in_pool(pool: int) -> int:
+    """Answers what snapshots keep in a pool, at most: what was written since the oldest of each drive. One query."""
+    drives = Snapshot.objects.filter(drive__pool=pool).values("drive").annotate(most=Max("written_since_bytes"))
+    return sum(drives.values_list("most", flat=True))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from editor.admin import deploys, designs, hardware, people, servers
+from editor.admin import deploys, designs, hardware, people, pools, servers
 
-__all__ = ["deploys", "designs", "hardware", "people", "servers"]
+__all__ = ["deploys", "designs", "hardware", "people", "pools", "servers"]
 
 admin.site.site_header = admin.site.site_title = "Infrastructure editor"
 admin.site.index_title = "Administration"

@@ -150,6 +150,24 @@ class Migration(migrations.Migration):
                 verbose_name="capacity, GB",
             ),
         ),
+        migrations.AddConstraint(
+            model_name="storagepool",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("folder", ""), _negated=True),
+                fields=("folder",),
+                name="pool_folder_unique",
+                violation_error_message="Another pool is in this folder already.",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="storagepool",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("ceph_pool", ""), _negated=True),
+                fields=("ceph_conf", "ceph_pool"),
+                name="pool_ceph_unique",
+                violation_error_message="Another pool is in this RADOS pool already.",
+            ),
+        ),
         migrations.AddIndex(
             model_name="drive",
             index=models.Index(

@@ -73,6 +73,20 @@ class StoragePool(models.Model):
 
     class Meta:
         ordering: ClassVar[list[str]] = ["label"]
+        constraints = (
+            models.UniqueConstraint(
+                fields=["folder"],
+                condition=~models.Q(folder=""),
+                name="pool_folder_unique",
+                violation_error_message="Another pool is in this folder already.",
+            ),
+            models.UniqueConstraint(
+                fields=["ceph_conf", "ceph_pool"],
+                condition=~models.Q(ceph_pool=""),
+                name="pool_ceph_unique",
+                violation_error_message="Another pool is in this RADOS pool already.",
+            ),
+        )
 
     def __str__(self) -> str:
         return self.label
