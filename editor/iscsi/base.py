@@ -80,7 +80,8 @@ class Exporter(abc.ABC):
         """Serve a drive as described: only this initiator, this user and this password, this device.
 
         Starts what serves, when it does not run. What is served so already is left alone, with its sessions. One that
-        is served otherwise is changed: a LUN with another device is taken away first.
+        is served otherwise is changed: a LUN with another device is taken away first. Refused (`still_open`) while a
+        session is open under which device or initiator would change.
         """
 
     @abc.abstractmethod

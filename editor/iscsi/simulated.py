@@ -52,7 +52,9 @@ class SimulatedExporter(Exporter):
         with self._lock:
             self._called("publish", export.iqn)
             there = self._targets.get(export.iqn)
-            sessions = there.sessions if there and there.device == export.device.name else ()
+            if there and (there.device not in {None, export.device.name} or there.initiators != {export.initiator}):
+                self._demand_unused(export.iqn)
+            sessions = there.sessions if there else ()
             self.exports[export.iqn] = export
             self._targets[export.iqn] = Target(
                 export.iqn,
