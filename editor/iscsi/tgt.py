@@ -264,10 +264,10 @@ class TgtExporter(Exporter):
                 "Check that the storage pool answers, then try again.",
                 detail=f"{error}, {device}",
             ) from error
-        # Of the two names in the page of device identifiers (0x83), tgtd makes the longer from the hexadecimal digits
-        # of scsi_id, and the shorter from the number of the target.
+        # Of the disk's two numbers (NAA, page 0x83), tgtd makes the longer from the hexadecimal digits in scsi_id, and
+        # the shorter from the number of the target.
         text = (
-            f"targetOps scsi_id={hashlib.sha256(serial.encode()).hexdigest()[:24]},scsi_sn={serial},"
+            f"targetOps scsi_id={VENDOR:8}{hashlib.sha256(serial.encode()).hexdigest()[:24]},scsi_sn={serial},"
             f"vendor_id={VENDOR},product_id={PRODUCT},thin_provisioning={int(_can_unmap(device))},"
         )
         self.daemon.send(Mode.DEVICE, Op.UPDATE, text, tid=tid, lun=LUN)
