@@ -8,6 +8,7 @@ from __future__ import annotations
 import abc
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -105,10 +106,10 @@ class ExporterContract:
     @pytest.mark.parametrize("field", ["initiator", "user", "password"])
     def test_nobody_else_is_admitted(self, network: Network, field: str) -> None:
         mine = network.published(7)
-        others = network.published(8, instance=2)
-        wrong = replace(mine, **{field: getattr(others, field) if field != "password" else "another0horse"})
+        others = replace(network.published(8, instance=2), password="another0horse")
+        wrong: dict[str, Any] = {field: getattr(others, field)}
 
-        network.assert_refused(wrong)
+        network.assert_refused(replace(mine, **wrong))
 
         assert network.finds(mine) == mine.serial
 

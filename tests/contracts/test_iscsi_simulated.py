@@ -252,10 +252,10 @@ class AdmitsAnyone(SimulatedNetwork):
         there = self.simulated._targets.get(export.iqn)
         if there is None:
             raise Refused
-        fields = ("initiator", "user", "password")
-        admitted = dict(zip(fields, self.admitted(there), strict=True))
-        unasked = fields[self.unasked]
-        with super().log_in(replace(export, **{unasked: admitted[unasked]})) as disk:
+        asked = [export.initiator, export.user, export.password]
+        asked[self.unasked] = self.admitted(there)[self.unasked]
+        initiator, user, password = asked
+        with super().log_in(replace(export, initiator=initiator, user=user, password=password)) as disk:
             yield disk
 
 
