@@ -1,4 +1,8 @@
-"""What a server must be told to log in to a drive, as commands to copy. None of them holds the password."""
+"""What a server must be told to log in to a drive, as commands to copy. None of them holds the password.
+
+A shell reads a subshell, in parentheses, whole before it runs it: so `read` asks the person, and does not take the next
+pasted line for the password.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,6 @@ def recipes(drive: Drive, instance: Instance) -> tuple[Recipe, ...]:
 def open_iscsi(drive: Drive, instance: Instance) -> Recipe:
     """For a running Linux; sources: iscsiadm(8), and open-iscsi's README, section "Adding custom iSCSI portal".
 
-    A subshell is read whole before it runs, so that `read` asks the person and does not take the next pasted line.
     The 1 behind the portal is the portal group, which tgt and LIO number so.
     """
     target, portal = target_iqn(drive), settings.ISCSI_PORTAL
@@ -64,10 +67,10 @@ def qemu(drive: Drive, instance: Instance) -> Recipe:
     """For a virtual machine; source: BlockdevOptionsIscsi in QEMU's QMP reference."""
     file, node = f"{instance.label}.chap", f"drive-{drive.pk}"
     steps = f"""\
-( umask 077
+( set -eu
+umask 077
 read -rsp 'CHAP password: ' password; echo
 printf %s "$password" > {file}
-)
 qemu-system-x86_64 -m 1G \\
   -object secret,id=chap,file={file} \\
   -blockdev driver=iscsi,node-name={node},transport=tcp\\
@@ -76,6 +79,7 @@ qemu-system-x86_64 -m 1G \\
 ,initiator-name={initiator_iqn(instance)}\\
 ,user={chap_user(instance)},password-secret=chap \\
   -device virtio-blk-pci,drive={node},serial={serial_number(drive)}
+)
 """
     return Recipe(
         "qemu",

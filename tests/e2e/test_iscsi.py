@@ -54,7 +54,7 @@ def test_what_cannot_be_copied_is_selected(people: People, hands: Hands) -> None
     panel(page).get_by_role("button", name="Copy the commands for QEMU").press("Enter")
 
     expect(panel(page).get_by_text("Selected: press Ctrl+C")).to_be_visible()
-    assert page.evaluate("getSelection().toString()").startswith("( umask 077")
+    assert page.evaluate("getSelection().toString()").startswith("( set -eu")
 
 
 def test_tab_works_without_javascript(people: People, hands: Hands) -> None:

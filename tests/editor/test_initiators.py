@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from editor.iscsi_names import chap_user, initiator_iqn, target_iqn
+from editor.iscsi import Export
+from editor.iscsi.tgt import TgtExporter
+from editor.iscsi_names import chap_user, initiator_iqn, serial_number, target_iqn
 from editor.models import Drive, Instance, InstanceArray
+from editor.storage import Device
 from editor.views import initiators
 
 PASSWORD = "abcdEFGH12345678"
-PROGRAMS = ("tgtd", "tgtadm", "qemu-system-x86_64")
-MISSING = [name for name in PROGRAMS if not shutil.which(name)]
+QEMU = "qemu-system-x86_64"
 
 DRIVE = Drive(pk=7)
 INSTANCE = Instance(pk=12, number=2, instance_array=InstanceArray(label="web"))
@@ -77,41 +79,34 @@ def test_open_iscsi_ends_at_the_first_command_that_fails(tmp_path: Path) -> None
 
 
 @pytest.fixture
-def portal(tmp_path: Path, settings: Settings) -> Iterator[str]:
-    """A tgtd that serves the drive to its instance alone, as an exporter does."""
-    if MISSING:
-        pytest.skip(f"Not installed: {', '.join(MISSING)}. On Debian: apt install tgt qemu-system-x86 qemu-block-extra")
+def served(tmp_path: Path, settings: Settings) -> Iterator[None]:
+    """The drive, full of Z, served to its instance alone."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         settings.ISCSI_PORTAL = f"127.0.0.1:{free.getsockname()[1]}"
+    exporter = TgtExporter(tmp_path / "iscsi", settings.ISCSI_PORTAL)
+    missing = exporter.missing_programs()
+    if missing or not shutil.which(QEMU):
+        pytest.skip(missing or f"{QEMU} is not installed. On Debian: apt install qemu-system-x86 qemu-block-extra")
     disk = tmp_path / "disk"
-    disk.write_bytes(b"\x5a" * 1024 * 1024)
-    environment = os.environ | {"TGT_IPC_SOCKET": str(tmp_path / "tgt")}
-
-    def tgtadm(*words: str) -> bool:
-        asked = ["tgtadm", "--lld", "iscsi", *words]
-        return subprocess.run(asked, env=environment, capture_output=True, check=False).returncode == 0
-
-    daemon = subprocess.Popen(
-        ["tgtd", "-f", "-t", "1", "--iscsi", f"portal={settings.ISCSI_PORTAL}"],
-        env=environment,
-        stderr=subprocess.DEVNULL,
+    disk.write_bytes(b"Z" * 1024 * 1024)
+    export = Export(
+        drive=DRIVE.pk,
+        iqn=target_iqn(DRIVE),
+        serial=serial_number(DRIVE),
+        device=Device("file", str(disk)),
+        initiator=initiator_iqn(INSTANCE),
+        user=chap_user(INSTANCE),
+        password=PASSWORD,
     )
     try:
-        target = ("--tid", "1")
-        while not tgtadm("--mode", "target", "--op", "new", *target, "-T", target_iqn(DRIVE)):
-            assert daemon.poll() is None, "tgtd ended"
-        unit = ("--lun", "1", "--bstype", "rdwr", "-b", str(disk))
-        assert tgtadm("--mode", "logicalunit", "--op", "new", *target, *unit)
-        assert tgtadm("--mode", "account", "--op", "new", "--user", chap_user(INSTANCE), "--password", PASSWORD)
-        assert tgtadm("--mode", "account", "--op", "bind", *target, "--user", chap_user(INSTANCE))
-        assert tgtadm("--mode", "target", "--op", "bind", *target, "--initiator-name", initiator_iqn(INSTANCE))
-        yield settings.ISCSI_PORTAL
+        exporter.publish(export)
+        yield
     finally:
-        daemon.kill()
-        daemon.wait()
+        exporter.stop()
 
 
-def test_qemu_logs_in_with_the_password_in_a_file_of_ones_own(portal: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("served")
+def test_qemu_logs_in_with_the_password_in_a_file_of_ones_own(tmp_path: Path) -> None:
     real = shutil.which("qemu-system-x86_64")
     asks = r"qemu-io drive-7 \"read -P 0x5a 0 4k\"\nquit\n"
     put(
