@@ -25,8 +25,9 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from editor import backup, entries, inventory, restore, sealed, servers
+from editor.chap import chap_password
 from editor.databases import BackupError
-from editor.models import Deploy, Drive, Event, Server, User
+from editor.models import Deploy, Drive, Event, Infrastructure, Instance, Server, User
 from editor.reconcile import Worker
 from editor.volumes import driver_of
 from snapshots import actions
@@ -165,6 +166,8 @@ def test_key_to_the_sealed_passwords_is_kept_elsewhere(world: World, settings: S
         "R-7", factories.make_free_server().server_type, "simulated", "simulated://r-7", "root", "hunter2"
     )
     inventory.register(entry, by=factories.make_admin())
+    factories.make_instance_array(Infrastructure.objects.get(), count=1)
+    password = chap_password(Instance.objects.get())
     archive, key, out = tmp_path / "all.tar", sealed.key_file(), io.StringIO()
 
     call_command("backup", str(archive), stdout=out)
@@ -173,9 +176,10 @@ def test_key_to_the_sealed_passwords_is_kept_elsewhere(world: World, settings: S
         assert not any(key.read_bytes().strip() in tar.extractfile(one).read() for one in tar)  # type: ignore[union-attr]
     with elsewhere(settings, tmp_path) as data:
         call_command("restore", str(archive), stdout=out)
-        assert f"1 password cannot be read. Put the key that was kept elsewhere to {data}" in out.getvalue()
+        assert f"2 passwords cannot be read. Put the key that was kept elsewhere to {data}" in out.getvalue()
         shutil.copy(key, sealed.key_file())
         assert servers.bmc_of(Server.objects.get(serial="R-7")).password == "hunter2"
+        assert chap_password(Instance.objects.get()) == password
 
 
 def test_restore_finds_the_key_that_was_put_there_before(world: World, settings: Settings, tmp_path: Path) -> None:
