@@ -10,7 +10,7 @@ from django.db.models import Sum
 from editor.models import MB, DeployItem, ItemState, StoragePool
 from editor.plan import Kind
 from editor.pool_rules import after_colon, hindrance, is_filling, why_not_fill
-from editor.words import size
+from editor.words import size, size_of
 
 MB_PER_GB = 1024
 MORE_ROOM = "Ask an administrator for room."
@@ -69,6 +69,15 @@ def pools_with_room() -> dict[int, Pool]:
         if payload.get("pool") in pools:
             pools[payload["pool"]].used_mb += payload["more_mb"]
     return pools
+
+
+def promised_of(pool: StoragePool, drives_mb: int) -> str:
+    """Answers "1.2 of 1.8 TB": the sizes of its drives, of what they may add up to; "1.2 TB" without a limit."""
+    limit_mb = Pool(pool, drives_mb).limit_mb
+    if limit_mb is None:
+        return size(drives_mb * MB)
+    part, whole = size_of(drives_mb * MB, limit_mb * MB)
+    return f"{part} of {whole}"
 
 
 def choose_pool(pools: Iterable[Pool], storage_type: str, size_mb: int) -> Pool | str:

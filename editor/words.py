@@ -24,6 +24,11 @@ def size_of(part_bytes: int, whole_bytes: int) -> tuple[str, str]:
     return _digits(part) if part >= 0.1 or not part_bytes else size(part_bytes), f"{_digits(number)} {_UNITS[unit]}"
 
 
+def percent_of(part_bytes: int, whole_bytes: int) -> int:
+    """Answers a share in whole percent, at most 100; something is never nothing."""
+    return min(100, max(round(100 * part_bytes / max(1, whole_bytes)), 1 if part_bytes else 0))
+
+
 def up_to(amount_bytes: int) -> str:
     """Answers an upper bound: "up to 2.41 GB", or "0 B"."""
     return f"up to {size(amount_bytes)}" if amount_bytes else "0 B"

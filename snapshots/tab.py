@@ -7,8 +7,10 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from editor.models import Drive, Instance, Power, PowerCommand
-from editor.rules import why_not_power_on, why_not_soft_shut_down
-from editor.words import age, ago, elapsed, moment, seen, up_to
+from editor.pool_rules import why_not_fill, why_not_work
+from editor.rules import why_not_power_on, why_not_soft_shut_down, why_not_use_drive
+from editor.views.pools import note_of
+from editor.words import age, ago, elapsed, moment, percent_of, seen, up_to
 from snapshots.models import Snapshot, State
 from snapshots.outcomes import Outcome
 from snapshots.rules import MAX_PER_DRIVE, deleted_next, why_not_create, why_not_delete, why_not_off
@@ -41,6 +43,7 @@ class Row:
     ago: str
     author: str
     since: str
+    since_percent: int
     is_new: bool
     why_not_revert: str
     why_not_change: str
@@ -76,11 +79,12 @@ class Gate:
 
 @dataclass(frozen=True)
 class Create:
-    """The button that makes a snapshot, and what stands beside it."""
+    """The button that makes a snapshot, and what stands beside it. `because` is the id of what explains it."""
 
     label: str
     busy: bool
     why_not: str
+    because: str
     victim: Snapshot | None
     victim_said: str
     victim_at: str
@@ -128,6 +132,7 @@ def tab_of(
     shown = [one for one in snapshots if leaving is None or one.pk != leaving.pk]
     placed = [one for one in snapshots if leaving is None or one is not making]
     operate = why_not_operate or ""
+    rest = why_not_work(drive.pool) or ""
     off = why_not_off(drive.instance) or ""
 
     rows = []
@@ -137,7 +142,9 @@ def tab_of(
         if operate:
             why, because = operate, "why-not-operate"
         elif drive.hold:
-            why, because = why_not_delete(one) or "", "reverting" if reverting else "create-hint"
+            why, because = why_not_use_drive(drive) or "", "reverting" if reverting else "create-hint"
+        elif rest:
+            why, because = rest, note_of(drive.pool.topic)
         else:
             why, because = off, "gate"
         rows.append(
@@ -151,6 +158,7 @@ def tab_of(
                 ago=ago(now - one.taken_at) if one.taken_at else "",
                 author=str(one.created_by or "The editor"),
                 since=up_to(one.written_since_bytes),
+                since_percent=percent_of(one.written_since_bytes, drive.size_bytes),
                 is_new=bool(outcome and outcome.kind == "created" and outcome.number == one.number),
                 why_not_revert=why,
                 why_not_change=operate or (why_not_delete(one) or ""),
@@ -178,11 +186,13 @@ def tab_of(
 
 def _create(drive: Drive, snapshots: list[Snapshot], making: Snapshot | None, operate: str) -> Create:
     victim = making.replaces if making else deleted_next(snapshots)
+    why, full = why_not_create(drive) or "", why_not_fill(drive.pool)
     label = f"Create snapshot, delete #{victim.number}" if victim else "Create snapshot"
     return Create(
         label="Creating…" if making else label,
         busy=making is not None,
-        why_not=operate or (why_not_create(drive) or ""),
+        why_not=operate or why,
+        because="why-not-operate" if operate else note_of(drive.pool.topic) if why and why == full else "create-hint",
         victim=None if making else victim,
         victim_said=f"#{victim.number} {victim.note}".rstrip() if victim else "",
         victim_at=moment(victim.taken_at) if victim and victim.taken_at else "",

@@ -22,6 +22,7 @@ from editor.models import Drive, User
 from editor.rules import Refused, why_not_operate
 from editor.views import drives
 from editor.views.page import is_partial, render_fragment, render_panel, visible
+from editor.views.pools import pools_of
 from editor.views.trouble import Trouble, trouble_of
 from editor.words import ago_in_full, counted, moment, up_to
 from snapshots import actions
@@ -153,6 +154,7 @@ def _tab(request: HttpRequest, drive: Drive, *, status: int = 200, **more: Any) 
     context = {
         "head": drives.head(drive, "Snapshots"),
         "drive": drive,
+        "pools": pools_of([drive]),
         "tab": tab_of(drive, rows, beside=beside, outcome=outcome, why_not_operate=operate, now=now),
         "trouble": trouble,
         "again": _again(trouble, rows),

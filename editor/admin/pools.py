@@ -16,10 +16,11 @@ from django.utils import timezone
 
 from editor import storage
 from editor.admin.base import ONLY_A_DEPLOY, Guarded, person
-from editor.admin.usage import ask_checks, bar_of, promised_of, seen_of, usage_of, watch
+from editor.admin.usage import ask_checks, bar_of, seen_of, usage_of, watch
 from editor.models import Result, StoragePool
 from editor.pool_rules import IN_CEPH, fill_of, warning_of
 from editor.pools import tell
+from editor.room import promised_of
 from editor.words import counted
 
 if TYPE_CHECKING:

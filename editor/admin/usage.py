@@ -19,10 +19,10 @@ from django.utils.module_loading import import_string
 
 from editor import bell
 from editor.admin.base import Admin
-from editor.models import MB, Drive, StoragePool
+from editor.models import Drive, StoragePool
 from editor.pool_rules import Fill, fills_of, warning_of
-from editor.room import Pool
-from editor.words import ago, counted, size, size_of, up_to
+from editor.room import promised_of
+from editor.words import ago, counted, up_to
 
 PATIENCE = timedelta(seconds=30)
 """A worker that runs has begun by then, and most storage has answered."""
@@ -86,15 +86,6 @@ class Usage:
         """What came of the last check, in a sentence that stays the same as it ages."""
         wrong = sum(bool(one.wrong) for one in self.checked)
         return f"{wrong} of {counted(len(self.checked), 'check')} failed." if wrong else "All that was checked works."
-
-
-def promised_of(pool: StoragePool, drives_mb: int) -> str:
-    """Answers "1.2 of 1.8 TB", or "1.2 TB" without a limit."""
-    limit_mb = Pool(pool, drives_mb).limit_mb
-    if limit_mb is None:
-        return size(drives_mb * MB)
-    part, whole = size_of(drives_mb * MB, limit_mb * MB)
-    return f"{part} of {whole}"
 
 
 def seen_of(pool: StoragePool, now: datetime) -> str:

@@ -13,9 +13,10 @@ from editor.models import MB, Drive, DriveArray
 from editor.views.drives import SLOTS
 from editor.views.page import render_panel, visible
 from editor.views.panel import Head, Tab, words
+from editor.views.pools import pools_of
 from editor.views.tags import coming, numbers_that_stay
 from editor.views.trouble import why_not_served
-from editor.words import counted, size, size_of
+from editor.words import counted, percent_of, size, size_of
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ def overview(request: HttpRequest, pk: int) -> HttpResponse:
     now = timezone.now()
     array = visible_array(request, pk)
     drives = _drives(array)
+    written_bytes = sum(drive.used_bytes for drive in drives)
+    whole_bytes = sum(drive.size_bytes for drive in drives) or array.size_mb * MB * array.count
     context = {
         "head": head(array, "Overview"),
         "array": array,
@@ -51,10 +54,9 @@ def overview(request: HttpRequest, pk: int) -> HttpResponse:
         "rows": _rows(array, drives),
         "coming": coming(array, [drive.number for drive in drives]),
         "size_each": size(array.size_mb * MB).split(),
-        "written": size_of(
-            sum(drive.used_bytes for drive in drives),
-            sum(drive.size_bytes for drive in drives) or array.size_mb * MB * array.count,
-        ),
+        "written": size_of(written_bytes, whole_bytes),
+        "percent": percent_of(written_bytes, whole_bytes),
+        "pools": pools_of(drives),
         "snapshots": (sum(drive.snapshot_count for drive in drives), SLOTS * array.count),
         "servers": counted(array.instance_array.count, "server") if array.instance_array else "",
     }
@@ -72,6 +74,7 @@ def drives(request: HttpRequest, pk: int) -> HttpResponse:
         "now": now.isoformat(),
         "rows": _rows(array, drives),
         "coming": coming(array, [drive.number for drive in drives]),
+        "pools": pools_of(drives),
     }
     return render_panel(request, "editor/drive_array.html", array.infrastructure, context, selected=array.topic)
 
@@ -102,8 +105,9 @@ def visible_array(request: HttpRequest, pk: int) -> DriveArray:
 
 
 def _drives(array: DriveArray) -> list[Drive]:
-    """Answers the drives in order with their servers, in one query."""
-    return list(array.drives.select_related("instance__instance_array", "instance__server").order_by("number"))
+    """Answers the drives in order with their servers and pools, in one query."""
+    rows = array.drives.select_related("pool", "instance__instance_array", "instance__server")
+    return list(rows.order_by("number"))
 
 
 def _rows(array: DriveArray, drives: list[Drive]) -> list[Row]:
@@ -127,7 +131,7 @@ def _row(array: DriveArray, drive: Drive, *, goes: bool) -> Row:
         hold=drive.hold,
         used=used,
         size=whole,
-        percent=min(100, round(100 * drive.used_bytes / drive.size_bytes)),
+        percent=percent_of(drive.used_bytes, drive.size_bytes),
         not_served=bool(why_not_served(drive)),
         goes=goes,
     )

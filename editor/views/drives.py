@@ -13,8 +13,9 @@ from editor.models import Drive, User
 from editor.rules import Refused
 from editor.views.page import is_partial, render_panel, visible
 from editor.views.panel import Head, Step, Tab, words
+from editor.views.pools import pools_of
 from editor.views.trouble import trouble_of, why_not_served
-from editor.words import size, size_of
+from editor.words import percent_of, size, size_of
 
 SLOTS = 5
 """How many snapshots a gauge has room for; the rule itself is in the app that takes them."""
@@ -30,6 +31,8 @@ def overview(request: HttpRequest, pk: int) -> HttpResponse:
         "size": size(drive.size_bytes).split(),
         "written": size_of(drive.used_bytes, drive.size_bytes),
         "slots": SLOTS,
+        "percent": percent_of(drive.used_bytes, drive.size_bytes),
+        "pools": pools_of([drive]),
         "trouble": trouble_of(drive),
         "not_served": why_not_served(drive),
         "now": now.isoformat(),

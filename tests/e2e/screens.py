@@ -219,6 +219,13 @@ def refused_by_storage(page: Page, scene: Scene) -> None:
     scene.product.qemu_img.works()
 
 
+def pool_checked(page: Page, scene: Scene) -> None:
+    page.goto("/admin/editor/storagepool/")
+    page.get_by_role("link", name="Flash", exact=True).click()
+    page.get_by_role("button", name="Check", exact=True).click()
+    expect(page.get_by_text("All that was checked works.")).to_be_visible()
+
+
 def note_edited(page: Page, scene: Scene) -> None:
     page.goto(scene.off.drive(1))
     panel(page).get_by_role("button", name="Edit note of #2").click()
@@ -446,6 +453,8 @@ SCREENS = [
     Screen("snapshots-unknown", at(lambda scene: scene.odd.drive(1), "Power state of web-1 is unknown")),
     Screen("snapshots-viewer", at(lambda scene: scene.off.drive(1), "You can look"), who="vera"),
     Screen("snapshots-off", at(lambda scene: scene.off.drive(1), "You can revert")),
+    Screen("pools", at("/admin/editor/storagepool/", "Flash")),
+    Screen("pool", pool_checked),
     Screen("note-edited", note_edited),
     Screen("delete-asked", delete_asked),
     Screen("revert-asked", revert_asked),

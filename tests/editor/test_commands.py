@@ -26,14 +26,16 @@ from editor.databases import copied_database
 from editor.iscsi.simulated import SimulatedExporter
 from editor.iscsi_names import initiator_iqn, target_iqn
 from editor.lock import worker_lock
-from editor.models import Drive, Event, Infrastructure, Power, PowerCommand, Result, Server
+from editor.models import Drive, Event, Infrastructure, Power, PowerCommand, Result, Server, StoragePool
 from editor.reconcile import Worker
+from editor.storage import Check
 from editor.volumes import driver_of
 from snapshots import actions
 from snapshots.models import Snapshot, State
 from tests import factories
 
 pytestmark = pytest.mark.django_db
+GB = 1024**3
 LONG_AGO = timezone.now() - timedelta(days=1)
 
 
@@ -450,3 +452,35 @@ def test_audit_tells_drives_that_servers_cannot_reach_and_targets_without_drive(
 
     assert "atlas-prod/web-data-2: is not served over iSCSI." in said
     assert "web-data-1: is not served" not in said
+
+
+# ── Pools ────────────────────────────────────────────────────────────────────
+
+
+def test_pools_are_listed_with_the_room_in_them() -> None:
+    infrastructure = factories.make_infrastructure(factories.make_user())
+    factories.make_drive_array(infrastructure, count=2)
+    StoragePool.objects.update(
+        capacity_gb=100, overcommit_percent=150, total_bytes=100 * GB, free_bytes=13 * GB, usage_seen_at=timezone.now()
+    )
+    StoragePool.objects.create(label="spare", storage_type="iscsi_hdd")
+
+    first, warning, second = run("pools").splitlines()
+    used, promised = "87 of 100 GB used, 87 %, read just now", "80 of 150 GB promised to 2 drives"
+    assert first == f"pool-simulated  simulated  iscsi_ssd  {used}  {promised}"
+    assert warning.startswith("  Storage pool pool-simulated is 87 % full (87 of 100 GB). From 95 % on, no drives are")
+    assert second == "spare  qcow2  iscsi_hdd  not read yet  0 B promised to 0 drives"
+
+
+def test_pools_are_checked_from_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = StoragePool.objects.create(label="ssd-1", engine="simulated")
+    assert run("pools", "--check").splitlines()[1:] == ["  Memory: works"]
+
+    found = [Check("Programs", "Install qemu-utils."), Check("Folder")]
+    monkeypatch.setattr(driver_of(pool), "check", lambda: found)
+    out = io.StringIO()
+    with pytest.raises(CommandError, match=r"1 thing is wrong\."):
+        call_command("pools", "--check", stdout=out)
+    assert out.getvalue().splitlines()[1:] == ["  Programs: Install qemu-utils.", "  Folder: works"]
+    pool.refresh_from_db()
+    assert pool.checked == []

@@ -127,7 +127,10 @@ def test_one_typed_field_and_no_autofocus_in_what_is_refreshed(browser: Client, 
     content = browser.get(address("list", world.pk), headers=PARTIAL).content.decode()
 
     assert "autofocus" not in content
-    assert f'hx-trigger="drive-{world.pk} from:body, panel-refresh from:body"' in content
+    assert (
+        f'hx-trigger="drive-{world.pk} from:body, {world.drive.pool.topic} from:body, panel-refresh from:body"'
+        in content
+    )
     assert content.count("hx-morph-skip") == content.count('type="hidden" name="key"')
 
 

@@ -45,6 +45,7 @@ from editor.models import (
 )
 from editor.plan import State, plan, wanted
 from editor.reconcile import Worker
+from editor.rules import Refused
 from editor.told import step_title
 from editor.volumes import driver_of
 from snapshots import actions
@@ -178,8 +179,10 @@ def _networks(infrastructure: Infrastructure) -> dict[str, Network]:
 
 
 def _pool(storage_type: str) -> StoragePool:
-    label = "Flash" if storage_type == StorageType.SSD else "Disks"
-    pool, _ = StoragePool.objects.get_or_create(label=label, defaults={"storage_type": storage_type})
+    label, capacity_gb = ("Flash", 1000) if storage_type == StorageType.SSD else ("Disks", 8000)
+    pool, _ = StoragePool.objects.get_or_create(
+        label=label, defaults={"storage_type": storage_type, "capacity_gb": capacity_gb}
+    )
     return pool
 
 
@@ -405,7 +408,11 @@ def _take_snapshots(plan: Plan) -> None:
         if not Snapshot.objects.filter(drive=pk, number=number).exists():
             text = f"{drives[pk].label}: {taken.note}\n"
             _write(drives[pk], text, megabyte=4 * (number - 1), kilobytes=taken.written_kb)
-            actions.request_create(drives[pk], by=people[taken.by], note=taken.note)
+            try:
+                actions.request_create(drives[pk], by=people[taken.by], note=taken.note)
+            except Refused as no:
+                # The disk here is full. What is there stays, and is gone on with the next time.
+                raise CommandError(str(no)) from no
             worker.run_until_quiet()
         _date_back(pk, number, taken)
     for pk, all_taken in plan.items():
