@@ -19,11 +19,13 @@ export PORT
 .DEFAULT_GOAL := run
 
 run: .venv/.installed-run
-	@.ci/system-packages qemu-img=qemu-utils
+	@.ci/system-packages qemu-img=qemu-utils qemu-storage-daemon=qemu-system-common fusermount3=fuse3 tgtd=tgt
 	@DATA_DIR="$(DATA_DIR)" $(BIN)/python manage.py serve
 
 test: .venv/.installed-dev
-	@.ci/system-packages qemu-img=qemu-utils chromium-headless-shell=chromium-headless-shell initdb=postgresql
+	@.ci/system-packages qemu-img=qemu-utils qemu-storage-daemon=qemu-system-common fusermount3=fuse3 tgtd=tgt \
+	  chromium-headless-shell=chromium-headless-shell initdb=postgresql iscsi-inq=libiscsi-bin \
+	  /usr/share/doc/qemu-block-extra=qemu-block-extra btrfs=btrfs-progs mkfs.xfs=xfsprogs
 	@.ci/test $(TESTS)
 
 lab: lab-machines

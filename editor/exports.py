@@ -33,6 +33,7 @@ from editor.volumes import driver_of
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = timedelta(seconds=3)
+FORGET_EVERY = timedelta(minutes=1)
 AGAIN = 8
 """So many drives that could not be served are tried again at each look, in turns: the others do not wait for them."""
 COUNT_EVERY = timedelta(minutes=1)
@@ -52,6 +53,7 @@ def jobs(now: datetime, since: datetime) -> Iterator[Job]:
     """One job that looks at all drives, and one for each that is not served as it should be and that nobody holds."""
     del now, since  # a drive is to be served whenever it is not
     if exporter() is None:
+        yield Job("exports", _forget)
         return
     yield Job("exports", _look)
     for pk in Drive.objects.filter(export_due=True, hold="").order_by("pk").values_list("pk", flat=True):
@@ -62,6 +64,14 @@ def _look(should_stop: Callable[[], bool]) -> timedelta | None:
     del should_stop  # a few questions, each with a time limit
     look()
     return LOOK_EVERY
+
+
+def _forget(should_stop: Callable[[], bool]) -> timedelta | None:
+    """Where nothing is served (any more), nobody is logged in to it."""
+    del should_stop
+    stale = Drive.objects.filter(Q(exported=True) | Q(export_due=True) | ~Q(export_error="") | ~Q(sessions=[]))
+    stale.update(exported=False, export_due=False, export_error="", sessions=[])
+    return FORGET_EVERY
 
 
 def _serve(pk: int) -> Callable[[Callable[[], bool]], timedelta | None]:

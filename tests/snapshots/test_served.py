@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from editor import exports
 from editor.iscsi import ExportError
@@ -60,6 +60,16 @@ def test_nothing_is_served_where_that_is_switched_off(world: World) -> None:
 
     assert exports.exporter() is None
     assert (world.drive.exported, driver(world).devices()) == (False, {})
+
+
+def test_open_session_is_forgotten_where_serving_was_switched_off(served: World, settings: Settings) -> None:
+    exporter().log_in(name(served))
+    look_and_work(served)
+    settings.ISCSI_EXPORTER = "none"
+
+    look_and_work(served)
+
+    assert (served.drive.sessions, served.drive.exported) == ([], False)
 
 
 @pytest.mark.parametrize("fate", ["host", "exporter", "device"])
