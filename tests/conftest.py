@@ -65,6 +65,7 @@ WHOLE = (
     *("admin", "backup", "commands", "demo", "page", "serve", "urls", "views"),  # from the outside
     *("deployer", "stopped"),  # whole deploys, from the drawing to what is real
     *("at_once", "concurrency", "crash", "live", "together"),  # many at a time, killed at any point
+    "rbd",  # on a Ceph cluster that is started for it
 )
 """What else is asked for here as a whole is no unit: it is left out of `make test TESTS="-m unit"`."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from editor.storage.base import Check, Cluster, Device, Found, StorageDriver, StorageError, UnknownDrive, Usage
 from editor.storage.btrfs import BtrfsStorage
 from editor.storage.qcow2 import Qcow2Storage
+from editor.storage.rbd import RbdStorage
 from editor.storage.reflink import ReflinkStorage
 from editor.storage.simulated import SimulatedStorage
 
@@ -27,6 +28,7 @@ ENGINES: dict[str, Callable[[Path], StorageDriver]] = {
     "qcow2": Qcow2Storage,
     "btrfs": BtrfsStorage,
     "reflink": ReflinkStorage,
+    "rbd": RbdStorage,
     "simulated": SimulatedStorage,
 }
 
@@ -38,7 +40,8 @@ def driver_for(engine: str, folder: Path, cluster: Cluster | None = None) -> Sto
     `cluster` is where the engines of Ceph keep drives; they too have a folder, for their locks. Raises ValueError for
     an unknown engine.
     """
-    del cluster  # none of the engines so far is one of Ceph
+    if engine == "rbd":
+        return RbdStorage(folder, cluster)
     if engine not in ENGINES:
         raise ValueError(f"There is no storage engine {engine!r}. Choose one of: {', '.join(ENGINES)}.")
     return ENGINES[engine](folder)

@@ -51,11 +51,9 @@ class StorageError(Exception):
 class UnknownDrive(StorageError):
     """There is no such drive: permanent, unless the pool's disk is only not mounted."""
 
-    def __init__(self, *, detail: str = "") -> None:
+    def __init__(self, *, check: str = "the pool's folder is the right one and mounted", detail: str = "") -> None:
         super().__init__(
-            "The drive does not exist in the storage pool. Check that the pool's folder is the right one and mounted.",
-            permanent=True,
-            detail=detail,
+            f"The drive does not exist in the storage pool. Check that {check}.", permanent=True, detail=detail
         )
 
 

@@ -1,0 +1,519 @@
+"""Drives as images in a Ceph cluster, through librbd; see `generations` for how layers are kept there.
+
+A snapshot is one step that librbd makes atomic, also while a server writes; a revert is a clone under a new name.
+Both take the same time at any size. librbd's rollback is not used: it takes time in proportion to what was written,
+and one that was killed half-way leaves a mixture.
+"""
+
+import atexit
+import contextlib
+import functools
+import shutil
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from editor.storage.base import (
+    HASH_BLOCK_BYTES,
+    MAX_DEPTH,
+    Check,
+    Cluster,
+    Device,
+    Found,
+    StorageDriver,
+    StorageError,
+    UnknownDrive,
+    Usage,
+    check_growth,
+    check_size,
+    check_window,
+    content_hash,
+    in_use,
+    never,
+    other_head,
+    taken,
+)
+from editor.storage.locks import DriveLocks
+from editor.storage.rbd import ceph
+from editor.storage.rbd.ceph import UNCHANGED, Connection, explained
+from editor.storage.rbd.differences import Extent, extents, joined, segments
+from editor.storage.rbd.flattening import Flattening
+from editor.storage.rbd.generations import (
+    GIVEN_UP,
+    HEAD,
+    ONTO,
+    Drive,
+    Generation,
+    image_name,
+    inherited,
+    key,
+    named,
+    read_generation,
+    siblings,
+    snapshot_name,
+    written_ancestry,
+)
+from editor.storage.rbd.images import OBJECT_BYTES, Images
+from editor.storage.rbd.trash import Trash, trim
+from editor.storage.rbd.trial import checks
+from editor.storage.rbd.usage import usage
+from editor.storage.tree import chain, next_step
+
+Answer = TypeVar("Answer")
+
+HALF_WRITTEN = "What was being written may be there in part."
+HALF_GROWN = "What the drive holds is unchanged; it may have its new size already, and repeating this is safe."
+HALF_DELETED = "The drive may be deleted in part."
+HALF_MADE = "The drive may have been made already; repeating this is safe."
+UNCONFIRMED = "What the drive holds is unchanged; this may have happened already, and repeating it is safe."
+SAME_CONTENT = "The content of the drive and its snapshots is unchanged."
+MAX_GENERATIONS = 8
+"""Images that are opened with the live one; beyond, one that holds no layer any more is copied out of the way."""
+LOOKING_AT_ONCE = 8
+MOVED = 5
+"""How often to look again when an image went away between being listed and being opened."""
+
+
+class RbdStorage(StorageDriver):
+    """Drives in one RADOS pool; `folder` holds their locks. Time limits are parameters for tests."""
+
+    def __init__(
+        self,
+        folder: Path,
+        cluster: Cluster | None = None,
+        *,
+        answer_seconds: float = 10,
+        busy_seconds: float = 10,
+    ) -> None:
+        cluster = cluster or Cluster("", "", "")  # whose configuration cannot be read, as is then said
+        self._folder = folder.absolute()
+        self._cluster = cluster
+        self._connection = Connection(cluster, seconds=answer_seconds)
+        self._images = Images(self._connection)
+        self._locks = DriveLocks(busy_seconds)
+        self._flattening = Flattening(self._images)
+        self._trash = Trash(self._images)
+        atexit.register(_close, weakref.ref(self))
+
+    def close(self) -> None:
+        """Stop what goes on in the background, and close the connection."""
+        self._trash.close()
+        self._flattening.close()
+        self._connection.close()
+
+    def missing_programs(self) -> str | None:
+        return ceph.missing_sentence()
+
+    # Making, growing and removing drives
+
+    def create_drive(self, drive: int, *, layer: int, size_bytes: int) -> None:
+        check_size(size_bytes)
+        with self._explained(HALF_MADE), self._locked(drive):
+            found = self._read(drive)
+            if found.live is not None:
+                if found.live.size_bytes != size_bytes:
+                    raise StorageError(
+                        f"The storage pool already holds this drive with {found.live.size_bytes} bytes. {UNCHANGED} "
+                        "Delete that drive first.",
+                        permanent=True,
+                    )
+                return
+            self._bury(found)
+            name = image_name(drive, layer)
+            self._images.create(name, size_bytes)
+            with self._images.opened(name, writable=True) as image:
+                self._images.note(image, key(layer, ONTO), written_ancestry(()))
+
+    def grow(self, drive: int, *, size_bytes: int) -> None:
+        check_size(size_bytes)
+        with self._working(drive, state=HALF_GROWN) as (_found, live):
+            check_growth(live.size_bytes, size_bytes)
+            self._demand_unused(drive, live)
+            if live.size_bytes < size_bytes:
+                with self._images.opened(live.name, writable=True) as image:
+                    self._images.resize(image, size_bytes)
+
+    def delete_drive(self, drive: int) -> None:
+        with self._explained(HALF_DELETED):
+            if not self._read(drive).all:
+                return
+            with self._locked(drive):
+                found = self._read(drive)
+                if found.live is not None:
+                    self._demand_unused(drive, found.live)
+                self._bury_drive(found)
+                shutil.rmtree(self._drive_folder(drive), ignore_errors=True)
+            self._trash.empty_soon()
+
+    def _bury_drive(self, found: Drive) -> None:
+        # The highest first: as soon as that is noted as deleted, there is no drive. All are, before the first is moved
+        # away: an older one must not come back.
+        for generation in reversed(found.all):
+            self._trash.note(generation.name)
+        for generation in reversed(found.all):
+            self._trash.throw(generation.name)
+
+    def _bury(self, found: Drive) -> None:
+        """Remove what unfinished verbs left."""
+        for generation in found.leftovers:
+            self._trash.throw(generation.name)
+        if found.leftovers:
+            self._trash.empty_soon()
+
+    # Looking
+
+    def head(self, drive: int) -> int:
+        return self._look(drive)[1].head
+
+    def size_bytes(self, drive: int) -> int:
+        return self._look(drive)[1].size_bytes
+
+    def layers(self, drive: int) -> frozenset[int]:
+        return self._look(drive)[0].layers
+
+    def written_since(self, drive: int, layers: Collection[int]) -> dict[int, int]:
+        with self._explained():
+            return self._settled(lambda: self._written_since(drive, layers))
+
+    def _written_since(self, drive: int, layers: Collection[int]) -> dict[int, int]:
+        found, live = self._known(drive)
+        parents = found.parents()
+        wanted = [layer for layer in chain(parents, live.head) if layer in layers]
+        answer: dict[int, int] = {}
+        above = 0
+        for segment in segments(found, live):
+            if segment.layer in wanted:
+                answer[segment.layer] = above
+            if len(answer) == len(wanted):
+                return answer
+            above += sum(length for _offset, length, _exists in extents(self._images, segment))
+        # The others are in images that this one was copied free of: all it holds may differ from them.
+        return {layer: answer.get(layer, above) for layer in wanted}
+
+    def used_bytes(self, drive: int) -> int:
+        with self._explained():
+            return self._settled(lambda: self._used_bytes(drive))
+
+    def _used_bytes(self, drive: int) -> int:
+        return sum(
+            length
+            for segment in segments(*self._known(drive))
+            for _offset, length, exists in extents(self._images, segment)
+            if exists
+        )
+
+    def audit(self) -> list[Found]:
+        with self._explained():
+            names = self._images.names()
+            drives = siblings(names)
+            with ThreadPoolExecutor(LOOKING_AT_ONCE) as looking:
+                found = [one for one in looking.map(self._audited, drives, drives.values()) if one is not None]
+        strange = tuple(sentence for one in found if one.drive is None for sentence in one.strange)
+        strange += tuple(f"{name} is not a drive." for name in sorted(names) if named(name) is None)
+        there = [one for one in found if one.drive is not None]
+        return [*there, *([Found(None, None, frozenset(), strange)] if strange else [])]
+
+    def _audited(self, drive: int, firsts: Iterable[int]) -> Found | None:
+        try:
+            found = self._drive(drive, firsts)
+        except ceph.rbd().ImageNotFound:
+            found = self._read(drive)  # it changed since the listing
+        live = found.live
+        strange = [f"{name} in {each.name} is not a layer." for each in found.all for name in each.strange]
+        if live is not None:
+            return Found(drive, live.head, found.layers, tuple(strange))
+        if any(each.deleted for each in found.all):
+            return Found(None, None, frozenset(), tuple(f"{each.name} is deleted in part." for each in found.all))
+        return Found(drive, None, frozenset(), ("The drive has no head.", *strange)) if found.all else None
+
+    def usage(self) -> Usage:
+        with self._explained("Nothing was changed."):
+            return usage(self._connection)
+
+    def check(self) -> list[Check]:
+        return checks(self._connection, self._images, self._folder)
+
+    # Snapshots
+
+    def snapshot(self, drive: int, *, frozen: int, new_layer: int) -> None:
+        with self._working(drive, state=UNCONFIRMED) as (found, live):
+            if live.head not in {frozen, new_layer}:
+                raise StorageError(
+                    f"The drive has changed meanwhile. {UNCHANGED} Look at the drive again.",
+                    permanent=True,
+                    detail=f"drive {drive}: head is layer {live.head}, expected {frozen}",
+                )
+            if self._may_stand(found, live, onto=frozen, new_layer=new_layer):
+                self._freeze(live, new_layer)
+
+    def revert(self, drive: int, *, onto: int, new_layer: int) -> None:
+        with self._working(drive, state=UNCONFIRMED) as (found, live):
+            if not self._may_stand(found, live, onto=onto, new_layer=new_layer):
+                return
+            self._demand_unused(drive, live)
+            below = found.holding(onto)
+            if below == live and onto == live.head:
+                self._freeze(live, new_layer)
+                return
+            snapshot = next((each.name for each in below.frozen if each.layer == onto), None)
+            if snapshot is None:  # what was on top when an older generation was left
+                snapshot = snapshot_name(onto, onto)
+                self._freeze(below, onto)
+            name = image_name(drive, new_layer)
+            self._images.clone(below.name, snapshot, name)
+            with self._images.opened(name, writable=True) as image:
+                if image.size() != live.size_bytes:
+                    self._images.resize(image, live.size_bytes)
+                for name in inherited(new_layer, dict(image.metadata_list())):
+                    self._images.forget(image, name)
+                self._images.note(image, key(new_layer, ONTO), written_ancestry(found.ancestry_on(onto)))
+
+    def abandon(self, drive: int, *, new_layer: int) -> bool:
+        with self._working(drive) as (found, live):  # which has removed an unfinished generation
+            if live.head == new_layer:
+                return False
+            if new_layer in found.layers:
+                raise taken(new_layer)
+            return True
+
+    def _may_stand(self, found: Drive, live: Generation, *, onto: int, new_layer: int) -> bool:
+        """Whether a new layer is to be put on top of `onto`; False when it is there already. Refuses what cannot be."""
+        parents = found.parents()
+        if live.head == new_layer:
+            if parents[new_layer] != onto:
+                raise taken(new_layer)
+            return False
+        if onto not in parents:
+            raise StorageError(
+                f"That snapshot does not exist in the storage pool any more. {UNCHANGED} Choose another snapshot.",
+                permanent=True,
+                detail=f"drive {found.id} has no layer {onto}",
+            )
+        if new_layer <= found.highest:
+            raise taken(new_layer)
+        below = chain(parents, onto)
+        if len(below) >= MAX_DEPTH:
+            raise StorageError(
+                f"The drive is still merging deleted snapshots. {UNCHANGED} Try again in a minute.",
+                detail=f"{len(below)} layers in the chain",
+            )
+        return True
+
+    def _freeze(self, generation: Generation, above: int) -> None:
+        with self._images.opened(generation.name, writable=True) as image:
+            self._images.create_snapshot(image, snapshot_name(generation.head, above))
+
+    # Reclaiming
+
+    def reclaim(
+        self,
+        drive: int,
+        *,
+        keep: Collection[int],
+        head: int,
+        should_stop: Callable[[], bool] = never,
+    ) -> bool:
+        with self._working(drive, gives_way=True, state=SAME_CONTENT) as (_found, live):
+            if head != live.head:
+                raise other_head(live.head)
+
+            def stop() -> bool:
+                return should_stop() or self._locks.wanted(self._drive_folder(drive))
+
+            while (work := self._next_work(*self._known(drive), keep)) is not None:
+                if stop() or not work(stop):
+                    return False
+            return True
+
+    def _next_work(
+        self, found: Drive, live: Generation, keep: Collection[int]
+    ) -> Callable[[Callable[[], bool]], bool] | None:
+        """What to do next, as a call that answers whether it came to an end; None when nothing is left."""
+        step = next_step(found.parents(), head=live.head, keep=keep)
+        if step is not None:
+            layer = step.layer if hasattr(step, "layer") else step.parent
+            return functools.partial(self._give_up, found.holding(layer), layer)
+        for generation in reversed(found.complete):
+            if generation == live:
+                continue
+            if generation.given_up and generation.size_bytes:
+                return functools.partial(self._trim, generation)
+            if not generation.layers and (work := self._work_on_empty(found, generation)):
+                return work
+        return None
+
+    def _work_on_empty(self, found: Drive, generation: Generation) -> Callable[[Callable[[], bool]], bool] | None:
+        """What to do about an older generation in which no layer is left."""
+        children = found.children(generation)
+        if not children:
+            return functools.partial(self._remove, generation)
+        if found.shares_layers(generation) and found.depth() <= MAX_GENERATIONS:
+            return None  # what is below is needed anyway: copying would only take room
+        return functools.partial(self._flatten, children[-1])
+
+    def _give_up(self, generation: Generation, layer: int, stop: Callable[[], bool]) -> bool:
+        """Let one layer go. What stands on it keeps what it holds."""
+        del stop
+        with self._images.opened(generation.name, writable=True) as image:
+            if layer == generation.head:
+                self._images.note(image, key(generation.first, GIVEN_UP), "1")
+                frozen = [each for each in generation.frozen if each.layer == layer]
+            else:
+                frozen = [each for each in generation.frozen if each.layer == layer]
+                if frozen == [generation.frozen[-1]]:
+                    self._images.note(image, key(generation.first, HEAD), str(generation.head))
+            for each in frozen:
+                self._images.remove_snapshot(image, each.name)
+        return True
+
+    def _trim(self, generation: Generation, stop: Callable[[], bool]) -> bool:
+        with self._images.opened(generation.name, writable=True) as image:
+            return trim(self._images, image, should_stop=stop)
+
+    def _flatten(self, generation: Generation, stop: Callable[[], bool]) -> bool:
+        return self._flattening.flatten(generation.name, should_stop=stop)
+
+    def _remove(self, generation: Generation, stop: Callable[[], bool]) -> bool:
+        del stop
+        self._trash.throw(generation.name)
+        self._trash.empty_soon()
+        return True
+
+    # Bytes
+
+    def read(self, drive: int, *, offset: int, length: int) -> bytes:
+        with self._working(drive) as (_found, live), self._images.opened(live.name) as image:
+            check_window(live.size_bytes, offset=offset, length=length)
+            content: bytes = image.read(offset, length) if length else b""
+            return content
+
+    def write(self, drive: int, *, offset: int, data: bytes) -> None:
+        with self._working(drive, state=HALF_WRITTEN) as (_found, live):
+            check_window(live.size_bytes, offset=offset, length=len(data))
+            if not data:
+                return
+            with self._images.opened(live.name, writable=True) as image:
+                image.write(data, offset)
+                image.flush()
+
+    def sha256(self, drive: int) -> str:
+        with self._working(drive) as (found, live):
+            held = [each for segment in segments(found, live) for each in extents(self._images, segment) if each[2]]
+            with self._images.opened(live.name) as image:
+                return content_hash(live.size_bytes, _blocks(image.read, held, live.size_bytes))
+
+    # Serving
+
+    def activate(self, drive: int) -> Device:
+        with self._working(drive, state="The drive is not served.") as (_found, live):
+            if self._images.active_image(drive) != live.name:
+                self._images.set_active(drive, live.name)
+            return self._device(live.name)
+
+    def deactivate(self, drive: int) -> None:
+        with self._explained("The drive may be served still."):
+            if self._images.active_image(drive) is not None:
+                self._images.set_inactive(drive)
+
+    def devices(self) -> dict[int, Device]:
+        with self._explained("Nothing was changed."):
+            return {drive: self._device(name) for drive, name in sorted(self._images.active().items())}
+
+    def _device(self, image: str) -> Device:
+        cluster = self._cluster
+        return Device("rbd", f"{cluster.pool}/{image}", (("conf", cluster.conf), ("id", cluster.user)))
+
+    def _demand_unused(self, drive: int, live: Generation) -> None:
+        """Refuse a drive that is served, or that anybody else has open: a server may be writing to it."""
+        if self._images.active_image(drive) is not None:
+            raise in_use(drive)
+        if watchers := self._images.watchers(live.name):
+            raise StorageError(
+                f"The drive's image is open at {', '.join(watchers)}. {UNCHANGED} Shut down the server that uses it. "
+                "If the program that had it open was killed, Ceph waits half a minute for it: try again then.",
+                detail=live.name,
+            )
+
+    # Shared
+
+    def _explained(self, state: str = UNCHANGED) -> contextlib.AbstractContextManager[None]:
+        return explained(self._cluster, state)
+
+    def _drive_folder(self, drive: int) -> Path:
+        return self._folder / f"drive-{drive}"
+
+    @contextlib.contextmanager
+    def _locked(self, drive: int, *, gives_way: bool = False) -> Iterator[None]:
+        folder = self._drive_folder(drive)
+        while True:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.ExitStack() as stack:
+                try:
+                    stack.enter_context(self._locks.held(folder, gives_way=gives_way))
+                except FileNotFoundError:
+                    continue  # deleted since
+                yield
+                return
+
+    @contextlib.contextmanager
+    def _working(
+        self, drive: int, *, gives_way: bool = False, state: str = UNCHANGED
+    ) -> Iterator[tuple[Drive, Generation]]:
+        """Hold a known drive, cleaned of what an interrupted verb left."""
+        with self._explained(state):
+            if not self._drive_folder(drive).is_dir():
+                self._known(drive)  # before the lock, so that unknown drives get no files
+            with self._locked(drive, gives_way=gives_way):
+                found, live = self._known(drive)
+                if found.leftovers:
+                    self._bury(found)
+                    found, live = self._known(drive)
+                yield found, live
+
+    def _look(self, drive: int) -> tuple[Drive, Generation]:
+        with self._explained():
+            return self._known(drive)
+
+    def _known(self, drive: int) -> tuple[Drive, Generation]:
+        found = self._read(drive)
+        if found.live is None:
+            raise UnknownDrive(check="the pool is in the right Ceph cluster", detail=image_name(drive, 0))
+        return found, found.live
+
+    def _read(self, drive: int) -> Drive:
+        """The drive as its images say; without any when there is none."""
+        return self._settled(lambda: self._drive(drive, siblings(self._images.names()).get(drive, [])))
+
+    def _drive(self, drive: int, firsts: Iterable[int]) -> Drive:
+        return Drive(drive, tuple(self._generation(drive, first) for first in firsts))
+
+    def _generation(self, drive: int, first: int) -> Generation:
+        with self._images.opened(image_name(drive, first)) as image:
+            return read_generation(drive, first, image)
+
+    def _settled(self, look: Callable[[], Answer]) -> Answer:
+        """Look again when an image went away meanwhile: reading takes no lock."""
+        for _ in range(MOVED):
+            with contextlib.suppress(ceph.rbd().ImageNotFound):
+                return look()
+        return look()
+
+
+def _blocks(read: Callable[[int, int], bytes], held: list[Extent], size_bytes: int) -> Iterator[tuple[int, bytes]]:
+    """Offset and content of the blocks that the extents touch, ascending, for `base.content_hash`."""
+    following = 0
+    for offset, length in joined(held):
+        first = max(following, offset // HASH_BLOCK_BYTES * HASH_BLOCK_BYTES)
+        following = max(following, -(-(offset + length) // HASH_BLOCK_BYTES) * HASH_BLOCK_BYTES)
+        for start in range(first, min(following, size_bytes), OBJECT_BYTES):
+            data = read(start, min(OBJECT_BYTES, following - start, size_bytes - start))
+            for at in range(0, len(data), HASH_BLOCK_BYTES):
+                yield start + at, data[at : at + HASH_BLOCK_BYTES]
+
+
+def _close(reference: "weakref.ref[RbdStorage]") -> None:
+    """At the end of the process: librbd's threads must not outlive the interpreter."""
+    if (driver := reference()) is not None:
+        driver.close()
