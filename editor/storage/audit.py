@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from editor.storage.base import Found, StorageError
+from editor.storage.daemon import FILES
 from editor.storage.layers import MERGING_NAME, NEW, DriveFolder, layer_id
 from editor.storage.programs import Damaged
 
@@ -37,7 +38,7 @@ def _look(folder: DriveFolder) -> Found:
     except Damaged as error:
         strange.append(f"Damaged: {error}.")
     for name in sorted(os.listdir(folder.path)):
-        known = name in {"lock", "head"} or name.startswith(NEW) or MERGING_NAME.fullmatch(name)
+        known = name in {"lock", "head", *FILES} or name.startswith(NEW) or MERGING_NAME.fullmatch(name)
         if not known and layer_id(name) is None:
             strange.append(f"{name} is not a layer.")
     return Found(folder.drive, head, layers, tuple(strange))

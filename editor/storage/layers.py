@@ -84,7 +84,7 @@ def read_layer(path: Path) -> Layer:
         if magic != MAGIC or version != VERSION or crypt or unsafe or not sane:
             raise Damaged(f"{path.name} is not an image we made, or is marked corrupt")
         parent = None
-        if name_offset:
+        if name_offset and name_bytes:  # a name is taken away by making it empty
             file.seek(name_offset)
             parent = layer_id(file.read(name_bytes).decode("ascii", errors="replace"))
             if parent is None or parent == identity:

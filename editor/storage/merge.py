@@ -84,10 +84,11 @@ def _copies(tools: Tools, name: str) -> list[str]:
         f"write -q -z {start} {length}" if extent["zero"] else f"read -q {start} {length}"
         for extent in extents
         if extent["depth"] == 1 and extent["present"]
-        for start, length in _pieces(extent["start"], extent["length"], ZERO_BYTES if extent["zero"] else READ_BYTES)
+        for start, length in pieces(extent["start"], extent["length"], ZERO_BYTES if extent["zero"] else READ_BYTES)
     ]
 
 
-def _pieces(start: int, length: int, step: int) -> Iterator[tuple[int, int]]:
+def pieces(start: int, length: int, step: int) -> Iterator[tuple[int, int]]:
+    """Offset and length of each piece of an extent."""
     for offset in range(start, start + length, step):
         yield offset, min(step, start + length - offset)

@@ -5,6 +5,7 @@ Exceptions, turned into StorageError by `explained`:
     ProgramFailed       it ended with an error
       ProgramHung       it did not end in time and was killed
     ProgramMissing      it is not installed
+    DaemonMute          the daemon that serves a drive does not answer
     Damaged             a file is not what its name says
     Stopped             somebody wanted it to stop (not an error; never reaches `explained`)
 """
@@ -24,7 +25,8 @@ from editor.storage.base import StorageError
 
 POLL_SECONDS = 0.05
 SAID_BYTES = 4000
-PACKAGE = "qemu-utils"
+PACKAGES = {"qemu-storage-daemon": "qemu-system-common", "fusermount3": "fuse3", "": "qemu-utils"}
+"""What Debian calls the package of a program, by how its name ends; the first that fits."""
 UNCHANGED = "Nothing on the drive was changed."
 
 
@@ -46,6 +48,10 @@ class ProgramMissing(Exception):
     """A program that is not installed."""
 
 
+class DaemonMute(Exception):
+    """The daemon that serves a drive did not answer in time, or hung up: what became of a command is not known."""
+
+
 class Damaged(Exception):
     """A layer or pointer that is not what it should be."""
 
@@ -62,15 +68,20 @@ class Tool(Protocol):
 
 
 def missing_sentence(*programs: str) -> str | None:
-    """The sentence naming the package of the programs that are not installed, or None when all are."""
+    """The sentence naming the packages of the programs that are not installed, or None when all are."""
     missing = [program for program in programs if shutil.which(program) is None]
     if not missing:
         return None
     verb = "is" if len(missing) == 1 else "are"
+    packages = sorted({_package(program) for program in missing})
     return (
         f"{' and '.join(Path(program).name for program in missing)} {verb} not installed. "
-        f"Install the package {PACKAGE}: apt-get install {PACKAGE}"
+        f"Install the package{'s' * (len(packages) > 1)} {' and '.join(packages)}: apt-get install {' '.join(packages)}"
     )
+
+
+def _package(program: str) -> str:
+    return next(package for name, package in PACKAGES.items() if program.endswith(name))
 
 
 def run(
@@ -173,6 +184,12 @@ def explained(state: str = UNCHANGED) -> Iterator[None]:
         name = Path(error.program).name
         raise StorageError(
             f"The storage program {name} did not answer in time and was stopped. {state} "
+            "Check that the storage pool's disk responds, then try again.",
+            detail=str(error),
+        ) from error
+    except DaemonMute as error:
+        raise StorageError(
+            f"The storage daemon that serves this drive does not answer. {state} "
             "Check that the storage pool's disk responds, then try again.",
             detail=str(error),
         ) from error

@@ -21,6 +21,7 @@ from editor.storage.base import (
     Found,
     StorageDriver,
     StorageError,
+    UnknownDrive,
     Usage,
     check_growth,
     check_size,
@@ -30,11 +31,15 @@ from editor.storage.base import (
     other_head,
     taken,
 )
+from editor.storage.checks import folder_check, program_check, usage_of
 from editor.storage.content import held_blocks, window
+from editor.storage.daemon import why_not_fuse
 from editor.storage.layers import DriveFolder, Layer, checked, fsync, layer_name, parents, read_layer
 from editor.storage.locks import DriveLocks
 from editor.storage.merge import Tools, merge
+from editor.storage.monitor import PROGRAM
 from editor.storage.programs import UNCHANGED, Damaged, Stopped, Tool, explained, missing_sentence, run
+from editor.storage.serving import Serving
 from editor.storage.tree import Unlink, children, next_step
 
 UNCONFIRMED = "The drive was switched, but the disk did not confirm it; repeating this is safe."
@@ -53,15 +58,18 @@ class Qcow2Storage(StorageDriver):
         *,
         qemu_img: str = "qemu-img",
         qemu_io: str = "qemu-io",
+        daemon: str = PROGRAM,
         program_seconds: float = 10,
         busy_seconds: float = 10,
     ) -> None:
         self._pool = pool.absolute()
         self._qemu_img = qemu_img
         self._qemu_io = qemu_io
+        self._daemon = daemon
         self._program_seconds = program_seconds
         self._transfer_seconds = 6 * program_seconds
         self._locks = DriveLocks(busy_seconds)
+        self._serving = Serving(self._pool, program=daemon, seconds=program_seconds)
 
     def missing_programs(self) -> str | None:
         return missing_sentence(self._qemu_img, self._qemu_io)
@@ -87,6 +95,7 @@ class Qcow2Storage(StorageDriver):
     def grow(self, drive: int, *, size_bytes: int) -> None:
         check_size(size_bytes)
         with self._working(drive, state=HALF_GROWN) as (folder, lock):
+            self._serving.refuse(folder)
             head = folder.top()
             check_growth(head.size_bytes, size_bytes)
             if head.size_bytes < size_bytes:
@@ -101,6 +110,7 @@ class Qcow2Storage(StorageDriver):
         grave = self._pool / f"deleted-{drive}"
         with explained(HALF_DELETED):
             with contextlib.suppress(FileNotFoundError), self._locks.held(folder.path):
+                self._serving.bury(folder)
                 _remove(grave)
                 # One rename first: a drive is there or it is not, and its id cannot come back with old layers in it.
                 os.rename(folder.path, grave)
@@ -167,27 +177,35 @@ class Qcow2Storage(StorageDriver):
     def _chain(self, drive: int) -> list[Layer]:
         folder = DriveFolder(self._pool, drive)
         with explained():
+            folder.head()
+            self._serving.flush(folder)
             return folder.unlocked(lambda: folder.chain(folder.head()))
 
     # Serving
 
     def activate(self, drive: int) -> Device:
-        raise StorageError("Drives of this engine cannot be served yet.", permanent=True, detail=f"drive {drive}")
+        with self._working(drive) as (folder, _lock):
+            return self._serving.activate(folder)
 
     def deactivate(self, drive: int) -> None:
-        """Never active."""
+        with contextlib.suppress(UnknownDrive), self._working(drive) as (folder, _lock):
+            self._serving.deactivate(folder)
 
     def devices(self) -> dict[int, Device]:
-        return {}
+        with explained():
+            return self._serving.devices()
 
     def usage(self) -> Usage:
         with explained():
-            room = shutil.disk_usage(self._pool)
-        # As df counts: what is kept back for root is nobody's room.
-        return Usage(room.used + room.free, room.free)
+            return usage_of(self._pool)
 
     def check(self) -> list[Check]:
-        return [Check("Programs", self.missing_programs())]
+        return [
+            program_check("Making drives", self._qemu_img, self._qemu_io),
+            program_check("Serving drives", self._daemon),
+            Check("FUSE", why_not_fuse()),
+            folder_check(self._pool),
+        ]
 
     def audit(self) -> list[Found]:
         with explained():
@@ -196,23 +214,27 @@ class Qcow2Storage(StorageDriver):
     # Snapshots
 
     def snapshot(self, drive: int, *, frozen: int, new_layer: int) -> None:
-        with self._working(drive) as (folder, lock):
-            head = folder.head()
-            if head not in {frozen, new_layer}:
+        with self._working(drive) as (folder, lock), self._serving.live(folder) as live:
+            for found in {folder.head(), *([live.top()] if live else [])} - {frozen, new_layer}:
                 raise StorageError(
                     f"The drive has changed meanwhile. {UNCHANGED} Look at the drive again.",
                     permanent=True,
-                    detail=f"drive {drive}: head is layer {head}, expected {frozen}",
+                    detail=f"drive {drive}: head is layer {found}, expected {frozen}",
                 )
+            if live:
+                live.settle()
             self._top(folder, lock, onto=frozen, new_layer=new_layer)
+            if live:
+                self._serving.follow(live, folder, onto=frozen, layer=new_layer)
 
     def revert(self, drive: int, *, onto: int, new_layer: int) -> None:
         with self._working(drive) as (folder, lock):
+            self._serving.refuse(folder)
             self._top(folder, lock, onto=onto, new_layer=new_layer)
 
     def abandon(self, drive: int, *, new_layer: int) -> bool:
         with self._working(drive) as (folder, _lock):
-            if folder.head() == new_layer:
+            if folder.head() == new_layer and not self._serving.take_back(folder, new_layer):
                 fsync(folder.path)  # we may have been killed between the switch and this
                 return False
             if new_layer in folder.layer_ids():
@@ -277,7 +299,8 @@ class Qcow2Storage(StorageDriver):
         head: int,
         should_stop: Callable[[], bool] = never,
     ) -> bool:
-        with self._working(drive, gives_way=True, state=SAME_CONTENT) as (folder, lock):
+        working = self._working(drive, gives_way=True, state=SAME_CONTENT)
+        with working as (folder, lock), self._serving.live(folder) as live:
 
             def stop() -> bool:
                 return should_stop() or self._locks.wanted(folder.path)
@@ -293,6 +316,7 @@ class Qcow2Storage(StorageDriver):
             top = folder.head()
             if head != top:
                 raise other_head(top)
+            served = live.agree() if live else frozenset()
             while True:
                 tree = folder.tree()
                 checked(tree, {top, *keep} & tree.keys() | {top})
@@ -304,8 +328,12 @@ class Qcow2Storage(StorageDriver):
                 if isinstance(step, Unlink):
                     folder.unlink([step.layer])
                     continue
+                parent, child = tree[step.parent], tree[step.child]
                 try:
-                    merge(folder, parent=tree[step.parent], child=tree[step.child], tools=tools)
+                    if live and child.id in served:
+                        live.merge(parent=parent, child=child, tools=tools, should_stop=stop)
+                    else:
+                        merge(folder, parent=parent, child=child, tools=tools)
                 except Stopped:
                     return False
 
@@ -317,7 +345,7 @@ class Qcow2Storage(StorageDriver):
             check_window(head.size_bytes, offset=offset, length=length)
             if not length:
                 return b""
-            with window(self._transfer(folder, lock), head.id, offset, length) as path:
+            with window(self._transfer(folder, lock), self._serving.image(folder), offset, length) as path:
                 return path.read_bytes()
 
     def write(self, drive: int, *, offset: int, data: bytes) -> None:
@@ -328,14 +356,17 @@ class Qcow2Storage(StorageDriver):
                 return
             # qemu-io, because `qemu-img dd` can only make new images, never write into one.
             command = f"write -q -s /dev/stdin {offset} {len(data)}"
-            arguments = ("-f", "qcow2", "-t", "writeback", "-c", command, "-c", "flush", layer_name(head.id))
+            image = self._serving.image(folder).options()
+            arguments = ("-t", "writeback", "-c", command, "-c", "flush", "--image-opts", image)
             seconds = self._transfer_seconds
             run(self._qemu_io, *arguments, folder=folder.path, lock=lock, script=data, seconds=seconds)
 
     def sha256(self, drive: int) -> str:
         with self._working(drive) as (folder, lock):
             head = folder.top()
-            return content_hash(head.size_bytes, held_blocks(self._transfer(folder, lock), head))
+            return content_hash(
+                head.size_bytes, held_blocks(self._transfer(folder, lock), self._serving.image(folder), head.size_bytes)
+            )
 
     # Shared
 
