@@ -120,9 +120,7 @@ class TgtExporter(Exporter):
             }
 
     def stop(self) -> None:
-        with self.daemon.explained(), self._alone():
-            if self.daemon.life() is None:
-                return
+        with self.daemon.explained(), self._alone(), contextlib.suppress(NotRunning):
             for row in self._rows().values():
                 self._demand_unused(row)
             # From here on tgtd takes no connection; one may have been on its way.
@@ -133,10 +131,11 @@ class TgtExporter(Exporter):
                     self._demand_unused(row)
                 for row in rows:
                     self._delete(row, forget=False, what="Drives that no server uses are not served for the moment.")
+                self.daemon.end()
             except BaseException:
-                self.daemon.ask(Mode.SYSTEM, Op.UPDATE, State="ready")
+                with contextlib.suppress(NotRunning):
+                    self.daemon.ask(Mode.SYSTEM, Op.UPDATE, State="ready")
                 raise
-            self.daemon.end()
 
     def missing_programs(self) -> str | None:
         return missing_sentence()

@@ -29,7 +29,19 @@ from pathlib import Path
 
 from editor.iscsi import tgt_text
 from editor.iscsi.base import ExportError
-from editor.iscsi.tgt_socket import ALL_TARGETS, SOCKET, Mode, NoAnswer, NotRunning, Op, Said, TgtError, peer, send
+from editor.iscsi.tgt_socket import (
+    ALL_TARGETS,
+    SOCKET,
+    HungUp,
+    Mode,
+    NoAnswer,
+    NotRunning,
+    Op,
+    Said,
+    TgtError,
+    peer,
+    send,
+)
 
 PROGRAM = "tgtd"
 LOG = "tgtd.log"
@@ -40,6 +52,7 @@ THREADS_PER_LUN = 1
 NOP_SECONDS, NOP_COUNT = 5, 4
 """An initiator that does not answer is dropped after 25 s: asked every 5 s, it may miss four."""
 START_SECONDS = 10.0
+END_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
 CEPH_LIMITS = "--client_mount_timeout=10 --rados_mon_op_timeout=10"
 """tgtd does nothing else while it opens an image: without these, 5 minutes when the cluster does not answer."""
@@ -91,8 +104,13 @@ class Daemon:
     def send(
         self, mode: Mode, op: Op, text: str, *, tid: int = ALL_TARGETS, lun: int = 0, seconds: float | None = None
     ) -> str:
-        """As `tgt_socket.send`."""
-        return send(self.folder, mode, op, text, tid=tid, lun=lun, seconds=seconds or self.seconds)
+        """As `tgt_socket.send`; a tgtd that ends instead of answering is not running."""
+        try:
+            return send(self.folder, mode, op, text, tid=tid, lun=lun, seconds=seconds or self.seconds)
+        except HungUp as error:
+            if _ends(error.pid, self.seconds):
+                raise NotRunning(str(error)) from error
+            raise
 
     def life(self) -> str | None:
         """What tells one run of tgtd from every other; None when none runs. Raises NoAnswer."""
@@ -117,20 +135,16 @@ class Daemon:
         elif self._settled != life:
             self._settle()
         self._settled = life
+        # Somebody may have been killed while stopping it.
+        self.ask(Mode.SYSTEM, Op.UPDATE, State="ready")
         self._trim_log()
         return life
 
     def end(self) -> None:
-        """Have a tgtd without targets end, and wait for it. Under `held`. Raises ExportError when it does not."""
-        try:
-            process = os.pidfd_open(peer(self.folder, seconds=self.seconds))
-        except (NotRunning, ProcessLookupError):
-            return
-        try:
-            self.ask(Mode.SYSTEM, Op.DELETE)
-            ended, _, _ = select.select([process], [], [], START_SECONDS)
-        finally:
-            os.close(process)
+        """Have a tgtd without targets end, and wait for it. Under `held`. Raises ExportError when it does not end."""
+        pid = peer(self.folder, seconds=self.seconds)
+        self.ask(Mode.SYSTEM, Op.DELETE)
+        ended = _ends(pid, END_SECONDS)
         self._reap()
         if not ended:
             raise ExportError("The iSCSI target tgtd was asked to end and has not. It serves nothing any more.")
@@ -198,7 +212,8 @@ class Daemon:
         if self._portals() != {self._normal_portal()}:
             self.end()
             raise self._taken("tgtd could not listen there")
-        (self.folder / "tgtd.pid").write_text(f"{life.split()[1]}\n")
+        with open(self.folder / "tgtd.pid", "w", opener=_private) as file:
+            file.write(f"{life.split()[1]}\n")
         return life
 
     def _wait_for(self, child: subprocess.Popen[bytes]) -> str:
@@ -322,6 +337,18 @@ def _environment() -> dict[str, str]:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def _ends(pid: int, seconds: float) -> bool:
+    """Whether the process has ended, or does so in time."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([process], [], [], seconds)[0])
+    finally:
+        os.close(process)
 
 
 def _flock(descriptor: int, end: float) -> None:

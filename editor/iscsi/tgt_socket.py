@@ -11,6 +11,7 @@ Exceptions:
     TgtError            anything below
       NotRunning        nobody listens there
       NoAnswer          somebody does, and does not answer in time or not so
+        HungUp          it ended the connection instead
       Said              tgtd refused, with a code
 """
 
@@ -85,6 +86,14 @@ class NoAnswer(TgtError):
     """Whoever listens did not answer in time, or not as tgtd does."""
 
 
+class HungUp(NoAnswer):
+    """The connection ended without an answer: process `pid` has ended, or does not talk to this user."""
+
+    def __init__(self, pid: int, message: str) -> None:
+        super().__init__(message)
+        self.pid = pid
+
+
 class Said(TgtError):
     """tgtd refused; `code` is one of `Code` or another number."""
 
@@ -109,7 +118,7 @@ def send(folder: Path, mode: Mode, op: Op, text: str, *, tid: int = ALL_TARGETS,
         except TimeoutError as error:
             raise NoAnswer(f"no answer within {seconds:g} s") from error
         except OSError as error:
-            raise NoAnswer(f"the connection broke: {error}") from error
+            raise HungUp(_peer(connection), f"the connection broke: {error}") from error
     code, length = ANSWER.unpack(answer[: ANSWER.size])
     if code:
         raise Said(code, f"{mode.name} {op.name} tid {tid} lun {lun}")
@@ -125,7 +134,7 @@ def _read(connection: socket.socket, seconds: float) -> bytes:
         connection.settimeout(max(0.001, end - time.monotonic()))
         part = connection.recv(min(wanted - len(answer), 1024 * 1024))
         if not part:
-            raise NoAnswer("it hung up before it had answered")
+            raise HungUp(_peer(connection), "it hung up before it had answered")
         answer += part
         if len(answer) == ANSWER.size:
             _, wanted = ANSWER.unpack(answer)
@@ -166,6 +175,9 @@ def _connect(connection: socket.socket, address: str, seconds: float) -> None:
 def peer(folder: Path, *, seconds: float) -> int:
     """The id of the process that listens, as the kernel knows it. Raises NotRunning or NoAnswer."""
     with connected(folder, seconds=seconds) as connection:
-        raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-    pid: int = CREDENTIALS.unpack(raw)[0]
+        return _peer(connection)
+
+
+def _peer(connection: socket.socket) -> int:
+    pid: int = CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))[0]
     return pid
