@@ -59,15 +59,23 @@ class BtrfsStorage(CopyStorage):
             if not _is_subvolume(copy):
                 shutil.rmtree(copy)
                 return
-            # Otherwise only root may remove it.
+            if self._destroyed(copy):
+                return
+            # An ordinary user may not remove what is read only.
             _tell(copy, BTRFS_IOC_SUBVOL_SETFLAGS, struct.pack("=Q", 0))
-            try:
-                _tell(copy.parent, BTRFS_IOC_SNAP_DESTROY, ARGUMENTS.pack(0, os.fsencode(copy.name)))
-            except OSError as error:
-                if error.errno != errno.EPERM:
-                    raise
-                # Without the mount option an ordinary user may still empty it, in proportion to what is in it.
+            if not self._destroyed(copy):
+                # Nor, without the mount option, a subvolume; but may empty it, in proportion to what is in it.
                 shutil.rmtree(copy)
+
+    def _destroyed(self, copy: Path) -> bool:
+        """Remove a subvolume, or answer that this user may not. Works when there is no room to change anything."""
+        try:
+            _tell(copy.parent, BTRFS_IOC_SNAP_DESTROY, ARGUMENTS.pack(0, os.fsencode(copy.name)))
+        except OSError as error:
+            if error.errno in {errno.EPERM, errno.EROFS}:
+                return False
+            raise
+        return True
 
     def check_copying(self, folder: Path) -> list[Check]:
         self.make_place(folder / "live-1")
@@ -87,7 +95,7 @@ class BtrfsStorage(CopyStorage):
             return None
         return (
             "Copy on write is switched off here, and with it the checksums that tell of decay. "
-            f"Mount the pool without nodatacow, then: chattr -C {self._pool}"
+            "Mount the pool without nodatacow; drives made before that stay as they are."
         )
 
     def _why_slow_to_remove(self) -> str | None:

@@ -208,7 +208,7 @@ class CopyStorage(StorageDriver):
     def devices(self) -> dict[int, Device]:
         found = {}
         with explained():
-            self._demand_pool(UNCHANGED)
+            self._demand_pool()
             for drive in self._drives(os.listdir(self._pool)):
                 folder = CopyFolder(self._pool, drive)
                 # One that is damaged, or that was deleted meanwhile, does not answer.
@@ -219,14 +219,14 @@ class CopyStorage(StorageDriver):
 
     def usage(self) -> Usage:
         with explained():
-            self._demand_pool(UNCHANGED)
+            self._demand_pool()
             room = os.statvfs(self._pool)
             return Usage(room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize)
 
     def check(self) -> list[Check]:
         wrong = self._why_no_pool()
         if wrong is None and not os.access(self._pool, os.R_OK | os.W_OK | os.X_OK):
-            wrong = f"The storage pool's folder {self._pool} cannot be written to by the user of this service."
+            wrong = "This service may not write to the storage pool's folder. Give the folder to its user."
         checks = [Check("Folder", wrong)]
         if wrong is None:
             try:
@@ -253,7 +253,7 @@ class CopyStorage(StorageDriver):
 
     def audit(self) -> list[Found]:
         with explained():
-            self._demand_pool(UNCHANGED)
+            self._demand_pool()
             names = sorted(os.listdir(self._pool))
             found = []
             drives = self._drives(names)
@@ -391,16 +391,16 @@ class CopyStorage(StorageDriver):
         mount = mount_of(self._pool)
         if mount.type != self.file_system:
             return (
-                f"The storage pool's folder {self._pool} is on {mount.type}, not on {self.file_system}. "
-                "Mount the pool's disk, then try again."
+                f"The storage pool's folder is on a file system of type {mount.type}, not {self.file_system}. "
+                "Mount the pool's disk there."
             )
         if not self._pool.is_dir():
-            return f"The storage pool's folder {self._pool} does not exist. Mount the pool's disk, or make the folder."
+            return "The storage pool's folder does not exist. Mount the pool's disk, or make the folder."
         return None
 
-    def _demand_pool(self, state: str) -> None:
+    def _demand_pool(self, state: str = "") -> None:
         if wrong := self._why_no_pool():
-            raise StorageError(f"{wrong} {state}", detail=f"{mount_of(self._pool)}")
+            raise StorageError(f"{wrong} {state}".strip(), detail=f"{self._pool} is on {mount_of(self._pool)}")
 
     @contextlib.contextmanager
     def _looking(self, drive: int) -> Iterator[CopyFolder]:

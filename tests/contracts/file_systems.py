@@ -32,7 +32,7 @@ class Kind:
 
 
 KINDS = {
-    "btrfs": Kind(BtrfsStorage, ("mkfs.btrfs", "-q", "-m", "single"), "btrfs-progs", 128 * MIB),
+    "btrfs": Kind(BtrfsStorage, ("mkfs.btrfs", "-q"), "btrfs-progs", 256 * MIB),
     "reflink": Kind(ReflinkStorage, ("mkfs.xfs", "-q", "-m", "reflink=1"), "xfsprogs", 320 * MIB),
 }
 
@@ -93,7 +93,7 @@ def why_not(name: str) -> str | None:
 
 
 @contextmanager
-def mounted(name: str, size_bytes: int | None = None) -> Iterator[FileSystem]:
+def mounted(name: str, size_bytes: int | None = None, *, make: tuple[str, ...] | None = None) -> Iterator[FileSystem]:
     """A new, empty file system, in memory where that is a folder. Skips the test where none can be made."""
     if reason := why_not(name):
         pytest.skip(reason)
@@ -107,7 +107,7 @@ def mounted(name: str, size_bytes: int | None = None) -> Iterator[FileSystem]:
         with system.image.open("wb") as file:
             file.truncate(size_bytes or 1024 * MIB)
         path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-        words = [*kind.make, str(system.image)]
+        words = [*(make or kind.make), str(system.image)]
         subprocess.run(words, capture_output=True, check=True, env={**os.environ, "PATH": path})
         try:
             system.mount()
