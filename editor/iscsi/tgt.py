@@ -111,7 +111,7 @@ class TgtExporter(Exporter):
             return {
                 row.iqn: Target(
                     iqn=row.iqn,
-                    device=_path(row),
+                    device=row.says("Backing store path"),
                     initiators=row.initiators,
                     users=row.users,
                     sessions=self._sessions(row) if row.sessions is None else row.sessions,
@@ -151,7 +151,10 @@ class TgtExporter(Exporter):
         except Said as error:
             if error.code != Code.TARGET_EXIST:
                 raise
-            # The number is another's.
+            # The number is another's, or the folder was emptied and the target is there.
+            row = self._rows().get(export.iqn)
+            if row is not None:
+                self._delete(row)
             tid = _new_tid()
             self._remember(export.iqn, Known(tid, export.device))
             self.daemon.ask(Mode.TARGET, Op.NEW, tid=tid, targetname=export.iqn)
@@ -187,13 +190,12 @@ class TgtExporter(Exporter):
     def _serves(self, row: Row, export: Export) -> bool:
         """Whether the LUN is this device, writable and by its serial number."""
         known = self._known(export.iqn)
-        lun = row.lun or {}
         return (
             known == Known(row.tid, export.device)
-            and lun.get("Backing store type") == BACKINGS[export.device.backing]
-            and _path(row) == export.device.name
-            and (lun.get("Online"), lun.get("Readonly")) == ("Yes", "No")
-            and lun.get("SCSI SN") == export.serial
+            and row.says("Backing store type") == BACKINGS[export.device.backing]
+            and row.says("Backing store path") == export.device.name
+            and (row.says("Online"), row.says("Readonly")) == ("Yes", "No")
+            and row.says("SCSI SN") == export.serial
         )
 
     def _delete(self, row: Row, *, forget: bool = True, what: str = "Nothing was changed.") -> None:
@@ -242,7 +244,7 @@ class TgtExporter(Exporter):
         except ExportError:
             known = self._known(row.iqn)
             if known and known.device:
-                self._add_unit(row.tid, known.device, (row.lun or {}).get("SCSI SN", ""))
+                self._add_unit(row.tid, known.device, row.says("SCSI SN") or "")
             raise
 
     def _add_unit(self, tid: int, device: Device, serial: str) -> None:
@@ -322,11 +324,15 @@ class TgtExporter(Exporter):
     def _guard(self) -> str:
         """The name of the guard in this folder, made when it is first asked for."""
         file = self._folder / "guard"
-        try:
+        with contextlib.suppress(FileNotFoundError):
             return file.read_text()
-        except FileNotFoundError:
-            _write(file, f"{GUARD}{secrets.token_hex(16)}")
-            return file.read_text()
+        # The file may be lost while tgtd runs.
+        told = []
+        with contextlib.suppress(NotRunning):
+            told = re.findall(rf"^ +({GUARD}\S+)$", self.daemon.ask(Mode.ACCOUNT, Op.SHOW), re.MULTILINE)
+        name = told[0] if told else f"{GUARD}{secrets.token_hex(16)}"
+        _write(file, name)
+        return name
 
     # What there is
 
@@ -351,15 +357,16 @@ class TgtExporter(Exporter):
             return {}
 
     def _row(self, iqn: str) -> Row | None:
-        """The target of this name, without reading all of them when it is known not to be there."""
+        """The target of this name, without reading all of them when it is not known."""
         known = self._known(iqn)
-        if known is not None:
-            try:
-                self.daemon.ask(Mode.TARGET, Op.SHOW, tid=known.tid)
-            except Said as error:
-                if error.code == Code.NO_TARGET:
-                    return None
-                raise
+        if known is None:
+            return None
+        try:
+            self.daemon.ask(Mode.TARGET, Op.SHOW, tid=known.tid)
+        except Said as error:
+            if error.code == Code.NO_TARGET:
+                return None
+            raise
         return self._rows().get(iqn)
 
     def _sessions(self, row: Row) -> tuple[Session, ...]:
@@ -400,10 +407,6 @@ class TgtExporter(Exporter):
 
     def _forget(self, iqn: str) -> None:
         (self._folder / "targets" / iqn).unlink(missing_ok=True)
-
-
-def _path(row: Row) -> str | None:
-    return row.lun.get("Backing store path") if row.lun else None
 
 
 def _new_tid() -> int:

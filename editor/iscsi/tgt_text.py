@@ -25,8 +25,8 @@ class Row:
 
     tid: int
     iqn: str
-    lun: dict[str, str] | None
-    """What it says of our LUN, e.g. "Backing store path"; None without that LUN."""
+    lun: str | None
+    """What it says of our LUN; None without that LUN."""
     guarded: bool
     users: frozenset[str]
     """Without the guard."""
@@ -34,12 +34,15 @@ class Row:
     sessions: tuple[Session, ...] | None
     """None when an alias makes them unreadable: ask for the target's connections, which are shown without."""
 
+    def says(self, name: str) -> str | None:
+        """A word about our LUN, e.g. "Backing store path"."""
+        _, found, rest = (self.lun or "").partition(f"\n            {name}: ")
+        return rest.partition("\n")[0] if found else None
 
-LINES = r"((?: {8}.*\n)*)"
-HEAD = re.compile(rf"Target (\d+): (\S+)\n {{4}}System information:\n{LINES} {{4}}I_T nexus information:\n")
-LUNS = " " * 4 + "LUN information:\n"
-TAIL = re.compile(rf"{LUNS}{LINES} {{4}}Account information:\n{LINES} {{4}}ACL information:\n{LINES}")
-UNIT = re.compile(rf"^ {{8}}LUN: {LUN}\n((?: {{12}}.*\n)*)", re.MULTILINE)
+
+HEAD = re.compile(r"Target (\d+): (\S+)\n {4}System information:\n")
+NEXUSES, LUNS, ACCOUNTS, INITIATORS = (f"    {what} information:\n" for what in ("I_T nexus", "LUN", "Account", "ACL"))
+UNIT = f"        LUN: {LUN}\n"
 NEXUS = re.compile(
     r" {8}I_T nexus: \d+\n {12}Initiator: (\S*) alias: .*\n {12}Connection: \d+\n {16}(?:IP Address: (\S*))?\n"
 )
@@ -54,26 +57,33 @@ def targets(text: str, guard: str) -> Iterator[Row]:
         head = HEAD.match(text, here)
         if head is None:
             raise Unreadable(f"expected a target at {text[here : here + 100]!r}")
-        luns = head.end()
-        if not text.startswith(LUNS, luns):
-            # Sessions. They end before the last list of LUNs above the guard.
-            end = text.find(f"        {guard}\n", luns)
-            luns = text.rfind(LUNS, luns, end) if end >= 0 else -1
-        tail = TAIL.match(text, luns) if luns >= 0 else None
-        if tail is None:
-            raise Unreadable(f"expected LUNs after {text[head.start() : head.start() + 300]!r}")
-        unit = UNIT.search(tail[1])
-        users = frozenset(_entries(tail[2]))
+        sessions = _after(text, NEXUSES, head.end())
+        luns = sessions
+        if not text.startswith(LUNS, sessions):
+            # They end before the last list of LUNs above the guard.
+            luns = text.rfind(LUNS, sessions, _after(text, f"        {guard}\n", sessions))
+        accounts = _after(text, ACCOUNTS, _after(text, LUNS, luns))
+        initiators = _after(text, INITIATORS, accounts)
+        here = text.find("\nTarget ", initiators - 1) + 1 or len(text)
+        unit = text.find(UNIT, luns, accounts)
+        users = frozenset(text[accounts : initiators - len(INITIATORS)].split())
         yield Row(
             tid=int(head[1]),
             iqn=head[2],
-            lun=_named(unit[1]) if unit else None,
+            lun=text[unit:accounts] if unit >= 0 else None,
             guarded=guard in users,
             users=users - {guard},
-            initiators=frozenset(_entries(tail[3])),
-            sessions=_sessions(NEXUS, text[head.end() : luns]),
+            initiators=frozenset(text[initiators:here].split()),
+            sessions=_sessions(NEXUS, text[sessions:luns]),
         )
-        here = tail.end()
+
+
+def _after(text: str, what: str, start: int) -> int:
+    """Where `what` ends, the first one from `start` on."""
+    found = text.find(what, start) if start >= 0 else -1
+    if found < 0:
+        raise Unreadable(f"expected {what!r} after {text[max(0, start) :][:300]!r}")
+    return found + len(what)
 
 
 def sessions(text: str) -> tuple[Session, ...]:
@@ -99,12 +109,3 @@ def _sessions(pattern: re.Pattern[str], text: str) -> tuple[Session, ...] | None
         found.append(Session(match[1], match[2] or UNKNOWN))
         here = match.end()
     return tuple(found)
-
-
-def _entries(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines()]
-
-
-def _named(text: str) -> dict[str, str]:
-    pairs = (line.strip().partition(": ") for line in text.splitlines())
-    return {name: value for name, _, value in pairs}

@@ -497,6 +497,24 @@ def test_another_process_finds_what_is_served(network: RealNetwork) -> None:
     assert later.targets() == {drive.iqn: served(drive)}
 
 
+def test_lost_notes_are_made_anew(network: RealNetwork) -> None:
+    drives = [network.published(7), network.published(8)]
+    (network.folder / "guard").unlink()
+    shutil.rmtree(network.folder / "targets")
+    shutil.rmtree(network.folder / "accounts")
+
+    with network.log_in(drives[0]):
+        [session] = network.tgt.targets()[drives[0].iqn].sessions
+        with pytest.raises(ExportError, match="still logged in"):
+            network.tgt.publish(drives[0])
+        network.tgt.publish(drives[1])
+
+    network.tgt.publish(drives[0])
+    assert session.initiator == drives[0].initiator
+    assert network.tgt.targets() == {drive.iqn: served(drive) for drive in drives}
+    assert [network.finds(drive) for drive in drives] == [drive.serial for drive in drives]
+
+
 def test_what_is_served_outlives_the_process(network: RealNetwork) -> None:
     drive = network.export()
     script = (
@@ -576,6 +594,7 @@ def test_hung_tgtd_is_told_in_bounded_time(network: RealNetwork, verb: str) -> N
 )
 def test_stranger_on_the_socket_is_no_tgtd(network: RealNetwork, answer: bytes, sentence: str) -> None:
     network.folder.mkdir(parents=True)
+    (network.folder / "guard").write_text("guard-0")
     network.tgt.daemon.seconds = 0.5
     with socket.socket(socket.AF_UNIX) as listener:
         here = os.open(network.folder, os.O_PATH)
