@@ -99,7 +99,7 @@ class BtrfsStorage(CopyStorage):
         )
 
     def _why_slow_to_remove(self) -> str | None:
-        if os.geteuid() == 0 or REMOVAL in mount_of(self._pool).options:
+        if os.geteuid() == 0 or REMOVAL in mount_of(self._pool.path).options:
             return None
         return (
             f"Deleting a snapshot takes time in proportion to what it holds. Mount the pool with the option {REMOVAL}."

@@ -7,7 +7,6 @@ system gives its space back soon after.
 import abc
 import contextlib
 import os
-import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -30,14 +29,12 @@ from editor.storage.base import (
     taken,
 )
 from editor.storage.copy_folder import COPY_NAME, INACTIVE, NEW_TREE, Copy, CopyFolder, Tree
+from editor.storage.copy_pool import PROBE, CopyPool
 from editor.storage.extents import Extent, differing_bytes, extents, held_bytes
 from editor.storage.layers import fsync
 from editor.storage.locks import DriveLocks
-from editor.storage.mounts import mount_of
 from editor.storage.programs import UNCHANGED, Damaged, explained
 
-DRIVE_NAME = re.compile(r"drive-([1-9][0-9]*)", re.ASCII)
-PROBE = "check"
 HALF_WRITTEN = "What was being written may be there in part."
 HALF_GROWN = "What the drive holds is unchanged; it may have its new size already, and repeating this is safe."
 HALF_DELETED = "The drive may be deleted in part."
@@ -51,7 +48,7 @@ class CopyStorage(StorageDriver):
     """As in /proc/self/mountinfo."""
 
     def __init__(self, pool: Path, *, busy_seconds: float = 10) -> None:
-        self._pool = pool.absolute()
+        self._pool = CopyPool(pool, self.file_system)
         self._locks = DriveLocks(busy_seconds)
 
     # What a file system must offer
@@ -82,12 +79,12 @@ class CopyStorage(StorageDriver):
 
     def create_drive(self, drive: int, *, layer: int, size_bytes: int) -> None:
         check_size(size_bytes)
-        folder = CopyFolder(self._pool, drive)
+        folder = self._pool.drive(drive)
         with explained("The drive was not created."):
-            self._demand_pool("The drive was not created.")
+            self._pool.demand("The drive was not created.")
             if not folder.path.is_dir():
                 folder.path.mkdir(mode=0o700, exist_ok=True)
-                fsync(self._pool)
+                fsync(self._pool.path)
             with self._locks.held(folder.path):
                 if folder.exists():
                     self._compare(folder, size_bytes)
@@ -135,16 +132,16 @@ class CopyStorage(StorageDriver):
             fsync(disk)  # when this is repeated too: we may have been killed before it
 
     def delete_drive(self, drive: int) -> None:
-        folder = CopyFolder(self._pool, drive)
-        grave = self._pool / f"deleted-{drive}"
+        folder = self._pool.drive(drive)
+        grave = self._pool.path / f"deleted-{drive}"
         with explained(HALF_DELETED):
-            self._demand_pool(UNCHANGED)
+            self._pool.demand(UNCHANGED)
             with contextlib.suppress(FileNotFoundError), self._locks.held(folder.path):
                 _demand_inactive(folder)
                 self._bury(grave)
                 # One rename first: a drive is there or it is not, and its id cannot come back with old copies in it.
                 os.rename(folder.path, grave)
-                fsync(self._pool)
+                fsync(self._pool.path)
             self._bury(grave)
 
     def _bury(self, grave: Path) -> None:
@@ -197,7 +194,7 @@ class CopyStorage(StorageDriver):
             return device
 
     def deactivate(self, drive: int) -> None:
-        folder = CopyFolder(self._pool, drive)
+        folder = self._pool.drive(drive)
         with explained(), contextlib.suppress(FileNotFoundError), self._locks.held(folder.path):
             if folder.is_active:
                 # A target that died may have left writes in memory.
@@ -208,25 +205,22 @@ class CopyStorage(StorageDriver):
     def devices(self) -> dict[int, Device]:
         found = {}
         with explained():
-            self._demand_pool()
-            for drive in self._drives(os.listdir(self._pool)):
-                folder = CopyFolder(self._pool, drive)
+            self._pool.demand()
+            for folder in self._pool.drives():
                 # One that is damaged, or that was deleted meanwhile, does not answer.
                 with contextlib.suppress(Damaged, StorageError):
                     if folder.is_active:
-                        found[drive] = Device("file", str(folder.head(folder.tree())))
+                        found[folder.drive] = Device("file", str(folder.head(folder.tree())))
         return found
 
     def usage(self) -> Usage:
         with explained():
-            self._demand_pool()
-            room = os.statvfs(self._pool)
+            self._pool.demand()
+            room = os.statvfs(self._pool.path)
             return Usage(room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize)
 
     def check(self) -> list[Check]:
-        wrong = self._why_no_pool()
-        if wrong is None and not os.access(self._pool, os.R_OK | os.W_OK | os.X_OK):
-            wrong = "This service may not write to the storage pool's folder. Give the folder to its user."
+        wrong = self._pool.why_not_write()
         checks = [Check("Folder", wrong)]
         if wrong is None:
             try:
@@ -236,7 +230,7 @@ class CopyStorage(StorageDriver):
         return checks
 
     def _try_copying(self) -> list[Check]:
-        probe = self._pool / PROBE
+        probe = self._pool.path / PROBE
         with explained("No drive was changed."):
             probe.mkdir(mode=0o700, exist_ok=True)
             with self._locks.held(probe):
@@ -253,21 +247,8 @@ class CopyStorage(StorageDriver):
 
     def audit(self) -> list[Found]:
         with explained():
-            self._demand_pool()
-            names = sorted(os.listdir(self._pool))
-            found = []
-            drives = self._drives(names)
-            for drive in sorted(drives):
-                with contextlib.suppress(FileNotFoundError):  # deleted since the listing
-                    found.append(CopyFolder(self._pool, drive).found())
-            others = [name for name in names if name not in {PROBE, *drives.values()}]
-            if others:
-                found.append(Found(None, None, frozenset(), tuple(f"{name} is not a drive." for name in others)))
-            return found
-
-    def _drives(self, names: list[str]) -> dict[int, str]:
-        matches = {name: match for name in names if (match := DRIVE_NAME.fullmatch(name))}
-        return {int(match[1]): name for name, match in matches.items() if (self._pool / name).is_dir()}
+            self._pool.demand()
+            return self._pool.found()
 
     # Snapshots
 
@@ -386,29 +367,13 @@ class CopyStorage(StorageDriver):
 
     # Shared
 
-    def _why_no_pool(self) -> str | None:
-        """Why drives cannot be in the pool's folder, or None: above all that its disk is not mounted there."""
-        mount = mount_of(self._pool)
-        if mount.type != self.file_system:
-            return (
-                f"The storage pool's folder is on a file system of type {mount.type}, not {self.file_system}. "
-                "Mount the pool's disk there."
-            )
-        if not self._pool.is_dir():
-            return "The storage pool's folder does not exist. Mount the pool's disk, or make the folder."
-        return None
-
-    def _demand_pool(self, state: str = "") -> None:
-        if wrong := self._why_no_pool():
-            raise StorageError(f"{wrong} {state}".strip(), detail=f"{self._pool} is on {mount_of(self._pool)}")
-
     @contextlib.contextmanager
     def _looking(self, drive: int) -> Iterator[CopyFolder]:
         """The folder of a known drive."""
-        folder = CopyFolder(self._pool, drive)
+        folder = self._pool.drive(drive)
         with explained():
             if not folder.exists():
-                self._demand_pool(UNCHANGED)
+                self._pool.demand(UNCHANGED)
                 raise folder.unknown()
             yield folder
 

@@ -1,8 +1,7 @@
 """Where on the disk the bytes of a file lie, as the file system tells (FIEMAP), and what two files share.
 
-Takes time in proportion to the extents, for these functions about 1 µs each and more in the kernel: for work in the
-background. Numbers and structures: linux/fiemap.h and linux/fs.h,
-https://docs.kernel.org/filesystems/fiemap.html
+Takes time in proportion to the extents, about 3 µs for each of a file: for work in the background. Numbers and
+structures: linux/fiemap.h and linux/fs.h, https://docs.kernel.org/filesystems/fiemap.html
 """
 
 import fcntl

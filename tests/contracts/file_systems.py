@@ -102,7 +102,7 @@ def mounted(name: str, size_bytes: int | None = None, *, make: tuple[str, ...] |
     with tempfile.TemporaryDirectory(prefix="editor-disk-", dir=memory) as at:
         folder = Path(at)
         folder.chmod(0o711)  # other users than ours look in
-        system = FileSystem(kind, folder / "image", folder / "mnt")
+        system = FileSystem(kind, folder / "image", folder / "a disk")
         system.point.mkdir()
         with system.image.open("wb") as file:
             file.truncate(size_bytes or 1024 * MIB)

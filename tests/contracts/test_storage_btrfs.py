@@ -54,9 +54,10 @@ assert driver.audit() == []
 
 def as_ordinary_user(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs Python as a user who is not root: ours, or the system's if ours is in a folder of root."""
+    nobody: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    nobody["env"] = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))}
     for python in (sys.executable, "/usr/bin/python3"):
         command = [python, "-B", *arguments]
-        nobody: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
         with suppress(PermissionError, FileNotFoundError):
             return subprocess.run(command, cwd=ROOT, **nobody, capture_output=True, text=True, check=False)
     pytest.skip("no Python here that another user may start")
