@@ -415,8 +415,12 @@ def _new_tid() -> int:
 
 
 def _can_unmap(device: Device) -> bool:
-    """Whether the device can take UNMAP. tgtd 1.0.85 punches holes, which block devices need not know."""
-    return device.backing == "rbd" or stat.S_ISREG(Path(device.name).stat().st_mode)
+    """Whether the device can take UNMAP from tgtd 1.0.85, and reads as zeros after it.
+
+    Block devices need not know how holes are punched. In Ceph it discards, and then tells the server of a hardware
+    error: librbd answers the length, where `bs_rbd_request` in usr/bs_rbd.c expects 0.
+    """
+    return device.backing == "file" and stat.S_ISREG(Path(device.name).stat().st_mode)
 
 
 def _check(export: Export) -> None:
