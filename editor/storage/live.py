@@ -21,10 +21,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from editor.storage.base import StorageError
 from editor.storage.daemon import COPIER, EXPORT, export_options, file_node, file_options, node, node_options
 from editor.storage.layers import DriveFolder, Layer, fsync, layer_name
 from editor.storage.merge import READ_BYTES, Tools, pieces
@@ -37,6 +39,8 @@ POLL_SECONDS = 0.01
 JOB = "merge"
 LOOKED_AT_PER_COPIED = 2048
 """How many bytes of a drive a job looks at in the time in which it copies one: 7 s per TiB, at BYTES_PER_SECOND."""
+SPARED_PERCENT = 1
+"""Of a pool: what a merge leaves to the servers that write meanwhile. A full pool makes their writes fail."""
 BATCH_BYTES = 16 * 1024 * 1024
 BATCH_LINES = 1000
 
@@ -58,7 +62,6 @@ class Live:
 
     def put_on_top(self, layer: int, *, onto: int) -> None:
         """Have a new, empty layer written to, instead of `onto`, which is complete and flushed then."""
-        self.forget(layer)
         self._open(layer, None, top=True)
         self._execute("blockdev-snapshot", {"node": node(onto), "overlay": node(layer)})
 
@@ -102,12 +105,23 @@ class Live:
     def merge(self, *, parent: Layer, child: Layer, tools: Tools, should_stop: Callable[[], bool]) -> None:
         """Make the file named `child` hold what both held, and `parent` go. Raises Stopped, and what QMP does."""
         top = self.top()
+        down = child.id != top and child.held_bytes + child.size_bytes // LOOKED_AT_PER_COPIED < parent.held_bytes
+        self._check_room(child.held_bytes if down else parent.held_bytes)
         if not self._folder.is_merging(parent.id):
             self._folder.mark_merging(parent.id)
-        if child.id != top and child.held_bytes + child.size_bytes // LOOKED_AT_PER_COPIED < parent.held_bytes:
+        if down:
             self._commit(top, parent, child, should_stop)
         else:
             self._lift(parent, child, tools, should_stop, top=child.id == top)
+
+    def _check_room(self, copied_bytes: int) -> None:
+        room = shutil.disk_usage(self._folder.path)
+        if room.free - copied_bytes < room.total * SPARED_PERCENT / 100:
+            raise StorageError(
+                "The storage pool has too little room to give back that of deleted snapshots: it is needed twice for a "
+                "moment, and servers are writing. Nothing was changed. Free some space in the pool.",
+                detail=f"{copied_bytes} bytes are to be copied, {room.free} are free",
+            )
 
     def _commit(self, top: int, parent: Layer, child: Layer, should_stop: Callable[[], bool]) -> None:
         arguments = {
@@ -203,6 +217,7 @@ class Live:
     # Nodes
 
     def _open(self, layer: int, below: int | None, *, top: bool) -> None:
+        self.forget(layer)  # an interrupted attempt may have got as far as the file
         self._execute("blockdev-add", file_options(layer))
         self._execute("blockdev-add", node_options(layer, below, top=top))
 

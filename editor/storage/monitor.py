@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import Coroutine
@@ -17,6 +18,8 @@ from editor.storage.programs import DaemonMute, ProgramFailed
 
 PROGRAM = "qemu-storage-daemon"
 GOODBYE_SECONDS = 1
+# How a connection ended is told to whoever waits for an answer; that one ended is nothing to write down.
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
 Answer = TypeVar("Answer")
 

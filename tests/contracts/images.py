@@ -18,6 +18,7 @@ from editor.storage.qcow2 import Qcow2Storage
 from .storage import BLOCK, DRIVE, SIZE, Disk
 
 Popen = subprocess.Popen
+PROGRAMS = ("qemu-img", "qemu-io", "qemu-storage-daemon", "fusermount3", "sync")
 CHANGES = ("mkdir", "rename", "replace", "rmdir", "symlink", "unlink")
 
 Marks = Mapping[int, int]
@@ -138,7 +139,7 @@ def _told(name: str, arguments: tuple[Any, ...]) -> str:
     if name == "fsync":
         return f"fsync {Path(f'/proc/self/fd/{arguments[0]}').readlink().name}"
     if name == "Popen":
-        words = [word for word in arguments[0] if word.endswith(("qemu-img", "qemu-io"))]
+        words = [word for word in arguments[0] if word.endswith(PROGRAMS)]
         position = arguments[0].index(words[0])
         return f"{Path(words[0]).name} {arguments[0][position + 1]}"
     return f"{name} {Path(arguments[-1] if name in {'rename', 'replace', 'symlink'} else arguments[0]).name}"
