@@ -14,6 +14,8 @@ FIEMAP_FLAG_SYNC = 0x1
 FIEMAP_EXTENT_LAST = 0x1
 UNPLACED = 0x2 | 0x4 | 0x200
 """FIEMAP_EXTENT_UNKNOWN, _DELALLOC, _DATA_INLINE: `physical` says nothing."""
+ENCODED = 0x8
+"""FIEMAP_EXTENT_ENCODED: compressed, so that `length` is not what it takes from `physical` on."""
 
 REQUEST = struct.Struct("=QQLLLL")  # fm_start, fm_length, fm_flags, fm_mapped_extents, fm_extent_count, fm_reserved
 EXTENT = struct.Struct("=QQQ16xL12x")  # fe_logical, fe_physical, fe_length, fe_flags
@@ -28,6 +30,7 @@ class Extent(NamedTuple):
     physical: int | None
     """None where the data has no place of its own: in btrfs what is small enough to stand in the file's metadata."""
     length: int
+    encoded: bool = False
 
     @property
     def end(self) -> int:
@@ -35,8 +38,8 @@ class Extent(NamedTuple):
 
     @property
     def shift(self) -> int | None:
-        """Equal for two extents that share the bytes they both cover."""
-        return None if self.physical is None else self.physical - self.logical
+        """Equal for two extents that share the bytes they both cover. None where that cannot be said of a part."""
+        return None if self.physical is None or self.encoded else self.physical - self.logical
 
 
 def count(descriptor: int) -> int:
@@ -57,7 +60,7 @@ def extents(descriptor: int) -> list[Extent]:
         mapped = REQUEST.unpack_from(answer)[3]
         flags = FIEMAP_EXTENT_LAST
         for logical, physical, length, flags in EXTENT.iter_unpack(answer[REQUEST.size :][: mapped * EXTENT.size]):
-            found.append(Extent(logical, None if flags & UNPLACED else physical, length))
+            found.append(Extent(logical, None if flags & UNPLACED else physical, length, bool(flags & ENCODED)))
         if flags & FIEMAP_EXTENT_LAST:
             return found
         start = found[-1].end
@@ -83,14 +86,18 @@ def differing_bytes(one: Sequence[Extent], other: Sequence[Extent]) -> int:
 
 
 def held_bytes(files: Iterable[Sequence[Extent]]) -> int:
-    """Bytes on the disk that belong to any of several files; what they share counts once."""
+    """Bytes on the disk that belong to any of several files; what they share counts once, compressed or not."""
     places: set[tuple[int, int]] = set()
+    compressed: set[Extent] = set()
     held = 0
     for extent in (extent for file in files for extent in file):
         if extent.physical is None:
             held += extent.length
+        elif extent.encoded:
+            compressed.add(extent)
         else:
             places.add((extent.physical, extent.physical + extent.length))
+    held += sum(extent.length for extent in compressed)
     counted = 0
     for start, end in sorted(places):
         held += max(0, end - max(start, counted))

@@ -48,7 +48,7 @@ class FileSystem:
 
     def pool(self) -> Path:
         """A new folder for drives."""
-        folder = self.point / f"a: pool, with a name {next(self.pools)}"
+        folder = self.point / f"a: pool with a name {next(self.pools)}"
         folder.mkdir()
         return folder
 
@@ -66,8 +66,8 @@ class FileSystem:
     def unmount(self) -> None:
         # Nothing of ours is open; what looks at new mounts may be, for a moment.
         for last in (*[False] * 50, True):
-            if subprocess.run(["umount", str(self.point)], capture_output=True, check=last, timeout=60).returncode == 0:
-                return
+            if self.point.is_mount():
+                subprocess.run(["umount", str(self.point)], capture_output=True, check=last, timeout=60)
 
     def cut_off(self) -> None:
         """Let the power fail now, and mount what is on the disk.

@@ -15,7 +15,7 @@ from editor.storage import StorageDriver, StorageError
 
 from .copy_pools import effects, prepared
 from .file_systems import FileSystem, mounted, shared
-from .storage import DRIVE, StorageContract
+from .storage import BLOCK, DRIVE, StorageContract
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
@@ -95,6 +95,18 @@ def test_mount_without_copy_on_write_is_told() -> None:
         [_folder, _snapshots, copying, _removal] = system.driver().check()
 
     assert (copying.what, "Mount the pool without nodatacow" in str(copying.wrong)) == ("Copy on write", True)
+
+
+def test_compressed_drives_are_counted_as_others_are() -> None:
+    with mounted("btrfs") as system:
+        system.remount("compress-force=zstd")
+        driver = system.driver()
+        prepared(driver)
+
+        assert driver.written_since(DRIVE, [1, 2]) == {1: 2 * BLOCK, 2: BLOCK}
+        assert driver.used_bytes(DRIVE) == 5 * BLOCK
+        driver.revert(DRIVE, onto=1, new_layer=4)
+        assert driver.written_since(DRIVE, [1]) == {1: 0}
 
 
 def test_copies_that_are_no_subvolumes_any_more_are_damaged(system: FileSystem) -> None:

@@ -463,6 +463,13 @@ def test_what_differs_is_counted_byte_by_byte(
     assert differing_bytes(first, first) == 0
 
 
+def test_parts_of_compressed_data_never_count_as_the_same() -> None:
+    whole, part = Extent(0, 1000, 100, encoded=True), Extent(50, 1050, 50, encoded=True)
+
+    assert (differing_bytes([whole], [whole]), differing_bytes([whole], [part])) == (0, 100)
+    assert held_bytes([[whole], [whole, Extent(100, 1050, 50)]]) == 150
+
+
 def test_data_without_a_place_may_always_differ() -> None:
     inline = [Extent(0, None, 100)]
 

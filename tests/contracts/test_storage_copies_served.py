@@ -1,0 +1,93 @@
+"""Drives of the engines that copy under a real tgtd: what a server sees of snapshots and reverts."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from editor.iscsi import Export, tgt_daemon
+from editor.iscsi.tgt import TgtExporter
+from editor.iscsi.tgt_socket import TgtError, peer
+from tests.e2e.product import free_port
+
+from .copy_pools import assert_layers_read, prepared
+from .file_systems import KINDS, FileSystem, mounted
+from .images import TRUTH
+from .initiator import Initiator
+from .iscsi import PREFIX
+from .storage import BLOCK, DRIVE, content
+
+SECTORS = BLOCK // 512
+
+pytestmark = pytest.mark.skipif(
+    tgt_daemon.program_path() is None, reason="tgtd is missing. On Debian: apt-get install tgt"
+)
+
+
+@pytest.fixture(params=KINDS)
+def system(request: pytest.FixtureRequest) -> Iterator[FileSystem]:
+    with mounted(request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def exporter(system: FileSystem, tmp_path: Path) -> Iterator[TgtExporter]:
+    """Ends before the file system under it is unmounted."""
+    exporter = TgtExporter(tmp_path / "iscsi", f"127.0.0.1:{free_port()}")
+    yield exporter
+    with suppress(TgtError):
+        process = os.pidfd_open(peer(exporter.daemon.folder, seconds=5))
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+        select.select([process], [], [], 10)
+        os.close(process)
+
+
+def test_server_writes_on_while_snapshots_are_taken_and_finds_what_was_after_a_revert(
+    system: FileSystem, exporter: TgtExporter
+) -> None:
+    pool = system.pool()
+    driver = system.driver(pool)
+    prepared(driver)
+
+    def published() -> Export:
+        export = Export(
+            drive=DRIVE,
+            iqn=f"{PREFIX}:drive-{DRIVE}",
+            serial="DRIVE7",
+            device=driver.activate(DRIVE),
+            initiator=f"{PREFIX}:instance-1",
+            user="instance-1",
+            password="correct0horse",
+        )
+        exporter.publish(export)
+        return export
+
+    with Initiator(exporter.portal, published()).log_in() as server:
+        server.write(content(7), 0)
+        driver.snapshot(DRIVE, frozen=3, new_layer=4)
+        server.write(content(8), 0)
+        server.unmap(1 * SECTORS, SECTORS)
+        assert (server.read(0, SECTORS), server.read(SECTORS, SECTORS)) == (content(8), bytes(BLOCK))
+        assert driver.written_since(DRIVE, [3]) == {3: 2 * BLOCK}
+        driver.snapshot(DRIVE, frozen=4, new_layer=5)
+        server.write(content(9), 0)
+    frozen = {3: {**TRUTH[3], 0: 7}, 4: {**TRUTH[3], 0: 8, 1: 0}}
+    assert_layers_read(pool, frozen)
+    exporter.withdraw(f"{PREFIX}:drive-{DRIVE}")
+    driver.deactivate(DRIVE)
+
+    driver.revert(DRIVE, onto=3, new_layer=6)
+
+    with Initiator(exporter.portal, published()).log_in() as server:
+        assert (server.read(0, SECTORS), server.read(SECTORS, SECTORS)) == (content(7), content(1))
+        server.write(content(5), 0)
+        server.flush()
+        driver.reclaim(DRIVE, keep=[3], head=6)
+        assert server.read(0, SECTORS) == content(5)
+    assert_layers_read(pool, {3: frozen[3], 6: {**frozen[3], 0: 5}})
