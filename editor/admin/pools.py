@@ -102,8 +102,7 @@ class StoragePoolAdmin(Guarded):
     form = PoolForm
     change_form_template = "admin/editor/storagepool/change_form.html"
     change_list_template = "admin/editor/storagepool/change_list.html"
-    list_display = ("label", "engine", "storage_type", "drive_count", "used", "promised", "maintenance", "state")
-    list_filter = ("engine", "storage_type", "maintenance")
+    list_display = ("label", "engine", "storage_type", "drive_count", "used", "promised", "rest", "state")
     search_fields = ("label", "folder", "ceph_pool")
     actions = ("check_selected",)
     fieldsets = (
@@ -130,6 +129,10 @@ class StoragePoolAdmin(Guarded):
     @admin.display(description="promised", ordering="drives_mb")
     def promised(self, obj: Any) -> str:
         return promised_of(obj, obj.drives_mb or 0)
+
+    @admin.display(description="maintenance", ordering="maintenance")
+    def rest(self, obj: StoragePool) -> str:
+        return "in maintenance" if obj.maintenance else ""
 
     @admin.display(description="state")
     def state(self, obj: StoragePool) -> str:

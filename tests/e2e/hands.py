@@ -84,6 +84,10 @@ class Hands:
         """The worker has seen the server of a drive logged in to it."""
         self._ask("log_in", drive=drive)
 
+    def fill_pool(self, drive: int, percent: int) -> None:
+        """The drive is alone in a pool that is so full."""
+        self._ask("fill_pool", drive=drive, percent=percent)
+
     def create(self, drive: int, *, by: str, note: str = "") -> None:
         """Somebody else takes a snapshot, on another page."""
         self._ask("create", drive=drive, by=by, note=note)
@@ -315,6 +319,16 @@ class Maker:
         assert row.instance
         row.sessions = [[initiator_iqn(row.instance), "192.0.2.21"]]
         row.save(update_fields=["sessions"])
+
+    def fill_pool(self, *, drive: int, percent: int) -> None:
+        from editor.models import Drive, StoragePool
+
+        row, held_bytes = Drive.objects.select_related("pool").get(pk=drive), percent * 1024**3 // 100 + 1
+        # The same folder, written so that it passes for one of its own: the volume stays where it is.
+        folder = f"{row.pool.path}{'/.' * StoragePool.objects.count()}"
+        pool, _ = StoragePool.objects.get_or_create(label=f"ssd-{drive}", defaults={"folder": folder, "capacity_gb": 1})
+        Drive.objects.filter(pk=drive).update(pool=pool, used_bytes=held_bytes)
+        StoragePool.objects.filter(pk=pool.pk).update(held_bytes=held_bytes)
 
     def create(self, *, drive: int, by: str, note: str) -> None:
         from editor.models import Drive

@@ -44,6 +44,8 @@ class Scene:
     """Servers do not obey a soft shutdown; the next deploy destroys web-2 with its drive and two snapshots."""
     broken: World
     """Servers are off; the next deploy makes two drives."""
+    fills: World
+    """A drive with two snapshots, whose pool fills up."""
 
     def drive(self, label: str, tab: str = "snapshots/") -> str:
         return f"/drives/{self.demo[f'atlas-prod/{label}']}/{tab}"
@@ -67,6 +69,7 @@ def scene_of(product: Product, hands: Hands) -> Scene:
         odd=hands.make(power="on", options="bmc=silent", snapshots=1),
         draft=draft,
         broken=broken,
+        fills=hands.make(count=1, snapshots=2),
     )
 
 
@@ -219,11 +222,22 @@ def refused_by_storage(page: Page, scene: Scene) -> None:
     scene.product.qemu_img.works()
 
 
+def pool_filled(percent: int, tab: str) -> Callable[[Page, Scene], None]:
+    """A tab of a drive whose storage pool is so full."""
+
+    def show(page: Page, scene: Scene) -> None:
+        scene.hands.fill_pool(scene.fills.drives[0], percent)
+        page.goto(scene.fills.drive(1, tab))
+        expect(panel(page).get_by_text(f"is {percent} % full").first).to_be_visible()
+
+    return show
+
+
 def pool_checked(page: Page, scene: Scene) -> None:
     page.goto("/admin/editor/storagepool/")
     page.get_by_role("link", name="Flash", exact=True).click()
     page.get_by_role("button", name="Check", exact=True).click()
-    expect(page.get_by_text("All that was checked works.")).to_be_visible()
+    expect(page.get_by_text("Checked just now.")).to_be_visible()
 
 
 def note_edited(page: Page, scene: Scene) -> None:
@@ -455,6 +469,9 @@ SCREENS = [
     Screen("snapshots-off", at(lambda scene: scene.off.drive(1), "You can revert")),
     Screen("pools", at("/admin/editor/storagepool/", "Flash")),
     Screen("pool", pool_checked),
+    Screen("pool-fills", pool_filled(87, "")),
+    Screen("pool-fills-snapshots", pool_filled(88, "snapshots/")),
+    Screen("pool-full", pool_filled(96, "snapshots/")),
     Screen("note-edited", note_edited),
     Screen("delete-asked", delete_asked),
     Screen("revert-asked", revert_asked),

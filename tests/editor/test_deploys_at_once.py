@@ -15,9 +15,11 @@ from editor.models import (
     DeployState,
     Drive,
     DriveArray,
+    Event,
     Infrastructure,
     Instance,
     InstanceArray,
+    Result,
     Server,
     ServerType,
     StoragePool,
@@ -86,6 +88,23 @@ def test_deploys_side_by_side_never_get_the_same_server_and_one_that_comes_too_l
     wait_for(stopped)
     assert stopped.state == DeployState.DONE
     assert Drive.objects.filter(instance__isnull=False, head_layer=1, hold="").count() == 10
+
+
+def test_deploys_side_by_side_never_promise_more_than_a_pool_may() -> None:
+    owner = factories.make_user()
+    StoragePool.objects.create(label="pool", engine="simulated", capacity_gb=10, overcommit_percent=150)
+    begun = []
+    for label in ("one", "two"):
+        infrastructure = factories.make_infrastructure(owner, label)
+        DriveArray.objects.create(infrastructure=infrastructure, label="data", size_mb=1024, count=8)
+        begun.append(start(infrastructure, owner))
+
+    wait_for(*begun)
+
+    assert sorted(deploy.state for deploy in begun) == [DeployState.DONE, DeployState.STOPPED]
+    assert Drive.objects.filter(head_layer=1).count() == 15
+    failed = Event.objects.get(result=Result.FAILED)
+    assert "storage pool pool has 0 B left to promise, 1 GB are needed. Ask an administrator for room." in failed.text
 
 
 def test_of_two_who_start_at_once_one_gets_through() -> None:

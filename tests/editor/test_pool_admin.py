@@ -194,8 +194,10 @@ def test_list_says_how_full_pools_are(site: Client, atlas: Infrastructure) -> No
 
     words = read(site.get(LIST)).words
 
-    assert "pool-simulated simulated iscsi_ssd 2 220 of 500 GB, 44 % 80 of 720 GB" in words
-    assert "read just now" in words
+    assert "pool-simulated simulated iscsi_ssd 2 220 of 500 GB, 44 % 80 of 720 GB - read just now" in words
+
+    StoragePool.objects.update(maintenance=True)
+    assert "80 of 720 GB in maintenance read just now" in read(site.get(LIST)).words
 
 
 def test_list_begins_with_warnings(site: Client, atlas: Infrastructure) -> None:

@@ -47,7 +47,7 @@ def test_tabs_are_links_whose_count_is_not_in_the_name(browser: Client, world: W
     page = tab(browser, world.pk)
 
     names = page.names("a")
-    assert names[names.index("Overview") :] == ["Overview", "Snapshots", "Activity"]
+    assert names[names.index("Overview") :] == ["Overview", "Snapshots", "iSCSI", "Activity"]
     assert page.control("Snapshots").attributes["aria-current"] == "page"
     assert "Snapshots1/5" in page.words.replace(" ", "")
 

@@ -179,7 +179,7 @@ def _networks(infrastructure: Infrastructure) -> dict[str, Network]:
 
 
 def _pool(storage_type: str) -> StoragePool:
-    label, capacity_gb = ("Flash", 1000) if storage_type == StorageType.SSD else ("Disks", 8000)
+    label, capacity_gb = ("Flash", 1024) if storage_type == StorageType.SSD else ("Disks", 8192)
     pool, _ = StoragePool.objects.get_or_create(
         label=label, defaults={"storage_type": storage_type, "capacity_gb": capacity_gb}
     )
