@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
@@ -32,7 +33,10 @@ from editor.volumes import driver_of
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY = timedelta(seconds=3)
+LOOK_EVERY = timedelta(seconds=1)
+"""Whoever watched a server go off waits so long at most to hear that it has logged out, too."""
+LOOK_SHARE = 20
+"""Looking takes no more than one part in so many of the worker's time, however many drives there are."""
 FORGET_EVERY = timedelta(minutes=1)
 AGAIN = 8
 """So many drives that could not be served are tried again at each look, in turns: the others do not wait for them."""
@@ -62,8 +66,9 @@ def jobs(now: datetime, since: datetime) -> Iterator[Job]:
 
 def _look(should_stop: Callable[[], bool]) -> timedelta | None:
     del should_stop  # a few questions, each with a time limit
+    began = time.monotonic()
     look()
-    return LOOK_EVERY
+    return max(LOOK_EVERY, LOOK_SHARE * timedelta(seconds=time.monotonic() - began))
 
 
 def _forget(should_stop: Callable[[], bool]) -> timedelta | None:
@@ -111,6 +116,7 @@ def look() -> None:
     known = list(rows.order_by("pk"))
     changed: list[Drive] = []
     again: list[Drive] = []
+    logged_out: list[int] = []
     for drive in known:
         if drive.pool_id not in devices:
             continue  # its pool could not be asked: what was known stands
@@ -119,6 +125,7 @@ def look() -> None:
             again.append(drive)
             seen = seen._replace(due=False)
         if seen != (drive.exported, drive.export_due, drive.sessions, drive.export_error):
+            logged_out += [drive.pk] if drive.sessions and not seen.sessions else []
             drive.exported, drive.export_due, drive.sessions, drive.export_error = seen
             changed.append(drive)
     _tell(changed)
@@ -127,7 +134,7 @@ def look() -> None:
     _remove_strangers(one, targets)
     long_ago = timezone.now() - COUNT_EVERY
     written = [drive.pk for drive in known if drive.sessions and (drive.observed_at or long_ago) <= long_ago]
-    Drive.objects.filter(pk__in=written).update(observe_due=True)
+    Drive.objects.filter(pk__in=[*written, *logged_out]).update(observe_due=True)
 
 
 def _targets(one: Exporter) -> tuple[dict[str, Target], str]:

@@ -10,7 +10,7 @@
 | DATABASE_URL | e.g. postgres://user:password@host/name | SQLite in DATA_DIR |
 | SECRET_KEY | signs sessions; 50 characters or more | generated into DATA_DIR |
 | SECRETS_KEY_FILE | file of the key that passwords are sealed with | secrets.key in DATA_DIR, made when needed |
-| ISCSI_EXPORTER | what serves drives to servers: tgt, or none | none |
+| ISCSI_EXPORTER | what serves drives to servers: tgt, or none | tgt |
 | ISCSI_PORTAL | address and port that initiators connect to | 127.0.0.1:13260 |
 | IQN_PREFIX | how all our iSCSI names begin; servers know them, so never change it | iqn.2026-11.internal.editor |
 | SHUTDOWN_SECONDS | time limit of a soft shutdown, 30 to 86400 | 120 |
@@ -271,7 +271,7 @@ def _iqn(name: str, default: str) -> str:
     return value
 
 
-ISCSI_EXPORTER = _text("ISCSI_EXPORTER", "none")
+ISCSI_EXPORTER = _text("ISCSI_EXPORTER", "tgt")
 ISCSI_PORTAL = _portal("ISCSI_PORTAL", "127.0.0.1:13260")
 IQN_PREFIX = _iqn("IQN_PREFIX", "iqn.2026-11.internal.editor")
 

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from editor.models import Drive, Instance, Power, PowerCommand
 from editor.pool_rules import why_not_fill, why_not_work
-from editor.rules import why_not_power_on, why_not_soft_shut_down, why_not_use_drive
+from editor.rules import why_not_logged_out, why_not_power_on, why_not_soft_shut_down, why_not_use_drive
 from editor.views.pools import note_of
 from editor.words import age, ago, elapsed, moment, percent_of, seen, up_to
 from snapshots.models import Snapshot, State
@@ -133,7 +133,7 @@ def tab_of(
     placed = [one for one in snapshots if leaving is None or one is not making]
     operate = why_not_operate or ""
     rest = why_not_work(drive.pool) or ""
-    off = why_not_off(drive.instance) or ""
+    off = why_not_off(drive.instance) or why_not_logged_out(drive) or ""
 
     rows = []
     for one in shown:
@@ -171,17 +171,25 @@ def tab_of(
         create=_create(drive, snapshots, making, operate),
         slots=_slots(placed, leaving, outcome, now),
         rows=rows,
-        gate=_seen(_gate(drive.instance, operate, beside, now), drive.instance, now),
+        gate=_seen(_gate(drive, operate, beside, now), drive.instance, now),
         outcome=outcome,
         used=len(placed),
         free=MAX_PER_DRIVE - len(placed),
-        head_said=f"{up_to(newest.written_since_bytes)} written since #{newest.number}" if newest else "",
+        head_said=_since(newest, drive) if newest else "",
         reverting=f"#{reverting.number}" if reverting else "",
         working=bool(in_work or drive.hold),
         now=now.isoformat(),
         key=uuid4(),
         next_key=uuid4(),
     )
+
+
+def _since(newest: Snapshot, drive: Drive) -> str:
+    """Answers what was written since a snapshot; and as of when, while somebody goes on writing."""
+    said = f"{up_to(newest.written_since_bytes)} written since #{newest.number}"
+    if drive.sessions and drive.observed_at:
+        said += f", counted at {drive.observed_at:%H:%M:%S}"
+    return said
 
 
 def _create(drive: Drive, snapshots: list[Snapshot], making: Snapshot | None, operate: str) -> Create:
@@ -225,7 +233,8 @@ def _seen(gate: Gate, instance: Instance | None, now: datetime) -> Gate:
     return replace(gate, seen_at=at.isoformat(), seen_ago=seen(now - at), seen_topic=server.topic)
 
 
-def _gate(instance: Instance | None, operate: str, drives: list[Drive], now: datetime) -> Gate:
+def _gate(drive: Drive, operate: str, drives: list[Drive], now: datetime) -> Gate:
+    instance = drive.instance
     if instance is None:
         return Gate("none", "No server uses this drive.", "You can revert.")
     server = instance.server
@@ -233,6 +242,8 @@ def _gate(instance: Instance | None, operate: str, drives: list[Drive], now: dat
         return Gate("none", f"{instance.label} has no server yet and counts as off.", "You can revert.")
     array, array_url = instance.instance_array.label, instance.get_absolute_url()
     reason = why_not_off(instance) or ""
+    if not reason and (logged_in := why_not_logged_out(drive)):
+        return Gate("down", f"The BMC says that {instance.label} is off.", logged_in, power=Power.OFF)
     if not reason:
         why = operate or why_not_power_on(instance, drives) or ""
         return Gate(

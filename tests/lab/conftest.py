@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.conftest import browser, hands, people, product, profiles, pytest_runtest_makereport
-from tests.e2e.product import ROOT
+from tests.e2e.conftest import browser, hands, people, profiles, pytest_runtest_makereport
+from tests.e2e.product import ROOT, Product, free_port
 from tests.lab.guest import Guest
 
 if TYPE_CHECKING:
     from tests.lab.machines import Machines
 
-__all__ = ["browser", "hands", "people", "product", "profiles", "pytest_runtest_makereport"]
+__all__ = ["browser", "hands", "people", "profiles", "pytest_runtest_makereport"]
 
 KERNEL = ROOT / ".lab/kernel"
 PACKAGES = {
@@ -29,6 +29,9 @@ PACKAGES = {
     "libvirtd": "libvirt-daemon",
     "virt-qemu-run": "libvirt-daemon-driver-qemu",
     "busybox": "busybox-static",
+    "tgtd": "tgt",
+    "qemu-storage-daemon": "qemu-system-common",
+    "fusermount3": "fuse3",
 }
 """What Debian calls the packages of the programs."""
 
@@ -52,6 +55,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.lab)
             if reason:
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="package")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """As people run it: drives are served over iSCSI."""
+    product = Product(tmp_path_factory.mktemp("product"))
+    product.environment |= {"ISCSI_EXPORTER": "tgt", "ISCSI_PORTAL": f"127.0.0.1:{free_port()}"}
+    product.start()
+    yield product
+    product.stop()
+    product.manage("exports", "stop")
 
 
 @pytest.fixture(scope="package")

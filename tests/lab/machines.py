@@ -13,12 +13,13 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.e2e.bmcs import Guard
 from tests.e2e.product import free_port
-from tests.lab.guest import Guest
+from tests.lab.guest import ON_DISK, Guest
 
 if TYPE_CHECKING:
     import libvirt
@@ -60,12 +61,26 @@ _DOMAIN = """<domain type="qemu">
   <features><acpi/></features>
   <devices>
     <serial type="file"><source path="{console}" append="on"/></serial>
+    {disk}
   </devices>
 </domain>
 """
 _SYSTEM = """<kernel>{guest.kernel}</kernel>
     <initrd>{guest.initrd}</initrd>
-    <cmdline>console=ttyS0 mitigations=off panic=5</cmdline>"""
+    <cmdline>console=ttyS0 mitigations=off panic=5{words}</cmdline>"""
+_DISK = """<serial type="unix"><source mode="bind" path="{line}"/></serial>
+    <disk type="network" device="disk">
+      <driver name="qemu" type="raw" cache="none"/>
+      <source protocol="iscsi" name="{disk.target}/{disk.lun}">
+        <host name="{disk.address}" port="{disk.port}"/>
+        <initiator><iqn name="{disk.initiator}"/></initiator>
+        <auth username="{disk.user}"><secret type="iscsi" usage="{name}"/></auth>
+      </source>
+      <target dev="vda" bus="virtio"/>
+    </disk>"""
+_SECRET = """<secret ephemeral="yes" private="yes">
+  <usage type="iscsi"><target>{name}</target></usage>
+</secret>"""
 _EMULATOR_CONF = """SUSHY_EMULATOR_LISTEN_IP = "127.0.0.1"
 SUSHY_EMULATOR_LISTEN_PORT = {port}
 SUSHY_EMULATOR_SSL_CERT = "{folder}/certificate.pem"
@@ -74,6 +89,19 @@ SUSHY_EMULATOR_AUTH_FILE = "{folder}/users"
 SUSHY_EMULATOR_STATE_DIR = "{folder}"
 SUSHY_EMULATOR_LIBVIRT_URI = "{uri}"
 """
+
+
+@dataclass(frozen=True)
+class IscsiDisk:
+    """What a server must know to reach its drive."""
+
+    target: str
+    lun: int
+    address: str
+    port: int
+    initiator: str
+    user: str
+    password: str
 
 
 class Machine:
@@ -85,6 +113,7 @@ class Machine:
         self.console = folder / f"{name}.console"
         self.console.touch()
         self.kept = folder / f"{name}.kept"
+        self.line = folder / f"{name}.line"
 
     @property
     def said(self) -> str:
@@ -96,6 +125,12 @@ class Machine:
         while self.said.count(text) < times:
             assert time.monotonic() < end, f"{self.name} has not said {text!r} {times} times:\n{self.said[-2000:]}"
             time.sleep(0.05)
+
+    def tell(self, text: str) -> None:
+        """Types a line at a machine whose system is on its disk."""
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(str(self.line))
+            line.sendall(f"{text}\n".encode())
 
 
 class Machines:
@@ -121,17 +156,28 @@ class Machines:
         """
         self._made += 1
         machine = Machine(self._folder, name, self._made)
+        self._define(machine, system=_SYSTEM.format(guest=self._guest, words="") if system else "", menu=firmware_ms)
+        return machine
+
+    def give_disk(self, machine: Machine, disk: IscsiDisk) -> None:
+        """From now on the machine's only disk is on the network, and its system is on that."""
+        secret = self._connection.secretDefineXML(_SECRET.format(name=machine.name))
+        secret.setValue(disk.password.encode())
+        system = _SYSTEM.format(guest=self._guest, words=f" {ON_DISK}")
+        self._define(machine, system=system, disk=_DISK.format(disk=disk, name=machine.name, line=machine.line))
+
+    def _define(self, machine: Machine, *, system: str, disk: str = "", menu: int = 0) -> None:
         self._connection.defineXML(
             _DOMAIN.format(
-                name=name,
+                name=machine.name,
                 uuid=machine.uuid,
-                system=_SYSTEM.format(guest=self._guest) if system else "",
+                system=system,
                 console=machine.console,
-                menu="yes" if firmware_ms else "no",
-                firmware_ms=firmware_ms,
+                disk=disk,
+                menu="yes" if menu else "no",
+                firmware_ms=menu,
             )
         )
-        return machine
 
     def fields(self, machine: Machine) -> dict[str, str]:
         """Answers what an administrator enters for it; the certificate is pinned."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from editor import exports
@@ -14,6 +15,7 @@ from editor.storage import StorageError
 from editor.storage.simulated import SimulatedStorage
 from editor.volumes import driver_of
 from snapshots.rules import why_not_revert
+from tests.snapshots.asking import sign_in, tab
 from tests.snapshots.conftest import World, exporter, look_and_work
 
 pytestmark = pytest.mark.postgres
@@ -282,3 +284,33 @@ def test_worker_that_dies_with_the_drive_taken_away_is_succeeded_by_one_that_bri
     served.work(restarted=True)
 
     assert (served.content(), served.drive.hold, is_served(served)) == ("second", "", True)
+
+
+def test_page_says_who_is_logged_in_and_offers_no_revert(served: World, client: Client) -> None:
+    snapshot = served.take("first")
+    served.switch_off()
+    exporter().log_in(name(served), "192.0.2.7")
+    look_and_work(served)
+    sign_in(client, served.operator)
+
+    page = tab(client, served.pk)
+
+    reason = page.reason(f"Revert to #{snapshot.number}")
+    assert page.control(f"Revert to #{snapshot.number}").unavailable
+    assert "The BMC says that web-1 is off." in reason
+    assert "is still logged in to web-data-1 from 192.0.2.7" in reason
+    assert "You can revert." not in page.words
+    assert "counted at" in page.words
+
+
+def test_what_was_written_is_counted_when_the_server_logs_out(served: World) -> None:
+    snapshot = served.take("first")
+    exporter().log_in(name(served))
+    look_and_work(served)
+    served.write("second")
+    exporter().log_out(name(served))
+
+    look_and_work(served)
+
+    snapshot.refresh_from_db()
+    assert snapshot.written_since_bytes > 0

@@ -1,0 +1,116 @@
+"""The whole story on real parts: a machine whose disk is a drive, a snapshot while it writes, and back to it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from playwright.sync_api import Page, expect
+
+from tests.e2e.hands import Hands
+from tests.e2e.people import People
+from tests.e2e.product import Product
+from tests.e2e.steps import (
+    card,
+    create_snapshot,
+    dialog,
+    history_says,
+    note_field,
+    panel,
+    power_is,
+    revert_button,
+    select_and,
+    tab,
+    without_page_load,
+)
+from tests.lab.guest import STOPPING, UP, VERSION, WROTE, make_disk
+from tests.lab.machines import IscsiDisk
+
+if TYPE_CHECKING:
+    from tests.lab.machines import Machines
+
+SOON_MS = 30_000
+"""A machine takes some seconds, a busy one more."""
+
+
+def test_machine_on_its_drive_writes_is_stopped_and_finds_what_it_wrote_first(
+    people: People, hands: Hands, machines: Machines, product: Product, tmp_path: Path
+) -> None:
+    machine = machines.make("web-1")
+    world = hands.make(count=1, bmcs=[machines.fields(machine)])
+    disk = tmp_path / "disk"
+    make_disk(disk, "0")
+    product.manage("drive", "write", str(world.drives[0]), "--file", str(disk))
+    page = people.open("ana", world.list_of_instances)
+
+    with without_page_load(page):
+        power_is(page, "web-1", "Off")
+        _open_drive(page, "iSCSI")
+        machines.give_disk(machine, _read_off(page))
+
+        _open_instances(page)
+        select_and(page, "web-1", "Power On")
+        power_is(page, "web-1", "On", timeout=SOON_MS)
+        machine.wait_until_it_says(UP)
+        machine.tell("1")
+        machine.wait_until_it_says(f"{WROTE} 1")
+
+        _open_drive(page, "Snapshots")
+        note_field(page).fill("version 1")
+        create_snapshot(page)
+        history_says(page, "#1version 1")
+        machine.tell("2")
+        machine.wait_until_it_says(f"{WROTE} 2")
+        expect(revert_button(page, 1)).to_be_disabled()
+
+        _open_instances(page)
+        select_and(page, "web-1", "Soft Shutdown")
+        power_is(page, "web-1", "Off", timeout=SOON_MS)
+        assert machine.said.count(STOPPING) == 1
+
+        _open_drive(page, "Snapshots")
+        expect(revert_button(page, 1)).to_be_enabled()
+        revert_button(page, 1).click()
+        dialog(page).get_by_role("button", name=re.compile("^Revert")).click()
+        expect(panel(page).get_by_text("web-data-1 reverted to #1.")).to_be_visible()
+
+        _open_instances(page)
+        select_and(page, "web-1", "Power On")
+        power_is(page, "web-1", "On", timeout=SOON_MS)
+        machine.wait_until_it_says(UP, times=2)
+
+    assert re.findall(f"{VERSION} (.*?)\\s", machine.said) == ["0", "1"]
+
+
+def _read_off(page: Page) -> IscsiDisk:
+    """What a person finds on the iSCSI tab and enters at the server."""
+    expect(panel(page).get_by_role("status").filter(has_text="Served")).to_be_visible()
+    panel(page).get_by_role("button", name="Show password").click()
+
+    def value(name: str) -> str:
+        row = panel(page).locator("dt", has_text=name).locator("xpath=following-sibling::dd[1]").locator("code")
+        return row.inner_text()
+
+    address, _, port = value("Portal").rpartition(":")
+    return IscsiDisk(
+        target=value("Target IQN"),
+        lun=int(value("LUN")),
+        address=address,
+        port=int(port),
+        initiator=value("Initiator IQN"),
+        user=value("CHAP user"),
+        password=value("CHAP password"),
+    )
+
+
+def _open_drive(page: Page, name: str) -> None:
+    card(page, "DriveArray web-data").click()
+    tab(page, "Drives").click()
+    panel(page).get_by_role("link", name="web-data-1", exact=True).click()
+    tab(page, name).click()
+
+
+def _open_instances(page: Page) -> None:
+    card(page, "InstanceArray web").click()
+    tab(page, "Instances").click()
