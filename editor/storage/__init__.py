@@ -4,7 +4,17 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from editor.storage.base import Check, Cluster, Device, Found, StorageDriver, StorageError, UnknownDrive, Usage
+from editor.storage.base import (
+    Check,
+    Cluster,
+    Device,
+    Disturbing,
+    Found,
+    StorageDriver,
+    StorageError,
+    UnknownDrive,
+    Usage,
+)
 from editor.storage.btrfs import BtrfsStorage
 from editor.storage.qcow2 import Qcow2Storage
 from editor.storage.rbd import RbdStorage
@@ -16,6 +26,7 @@ __all__ = [
     "Check",
     "Cluster",
     "Device",
+    "Disturbing",
     "Found",
     "StorageDriver",
     "StorageError",

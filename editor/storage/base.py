@@ -18,6 +18,7 @@ Exceptions:
 
     StorageError        the engine's only exception; `permanent` says whether trying again can help
       UnknownDrive      there is no such drive
+      Disturbing        a snapshot would hold up the server for long; with the drive inactive it is made
 """
 
 import abc
@@ -55,6 +56,10 @@ class UnknownDrive(StorageError):
         super().__init__(
             f"The drive does not exist in the storage pool. Check that {check}.", permanent=True, detail=detail
         )
+
+
+class Disturbing(StorageError):
+    """A snapshot that would hold up the server for long, refused. When the drive is inactive it is made."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from editor.storage import rawdisk
-from editor.storage.base import Check, StorageError
+from editor.storage.base import Check, Disturbing
 from editor.storage.copies import CopyStorage
 from editor.storage.extents import count
 
@@ -49,7 +49,7 @@ class ReflinkStorage(CopyStorage):
         with rawdisk.opened(disk) as file:
             found = count(file)
         if found > MAX_LIVE_EXTENTS:
-            raise StorageError(
+            raise Disturbing(
                 f"The drive's content lies in {found:,} pieces. A snapshot would stop the server's disk for about "
                 f"{found * SECONDS_PER_EXTENT:.0f} seconds. Nothing on the drive was changed. "
                 "Shut the server down first, then create the snapshot.",

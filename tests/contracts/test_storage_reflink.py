@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from editor.storage import StorageDriver, StorageError, reflink
+from editor.storage import Disturbing, StorageDriver, StorageError, reflink
 
 from .copy_pools import assert_layers_read, assert_tidy, effects, prepared
 from .file_systems import FileSystem, mounted, shared
@@ -34,7 +34,7 @@ def test_live_snapshot_that_would_stop_the_disk_for_long_is_refused(
     monkeypatch.setattr(reflink, "SECONDS_PER_EXTENT", 0.2)
     driver.activate(DRIVE)
 
-    with pytest.raises(StorageError) as refused:
+    with pytest.raises(Disturbing) as refused:
         driver.snapshot(DRIVE, frozen=3, new_layer=4)
 
     assert str(refused.value).startswith("The drive's content lies in 13 pieces. A snapshot would stop ")
