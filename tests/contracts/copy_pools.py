@@ -131,14 +131,21 @@ def effects(at: int | None = None) -> Iterator[Effects]:
             yield watch
 
 
-def crashes(system: FileSystem, pool: Path, verb: Callable[[CopyStorage], object]) -> Iterator[Path]:
-    """For each effect of the verb: a copy of the pool as it is when the verb ends right after it."""
+def crashes(
+    system: FileSystem, pool: Path, verb: Callable[[CopyStorage], object], *, settle: bool = False
+) -> Iterator[Path]:
+    """For each effect of the verb: a copy of the pool as it is when the verb ends right after it.
+
+    With `settle` everything before the verb is on the disk when it begins.
+    """
     unbroken = system.driver(copied(system, pool))
     with effects() as whole:
         verb(unbroken)
     assert len(whole.seen) > 2
     for at in range(len(whole.seen)):
         left = copied(system, pool)
+        if settle:
+            system.sync()
         with effects(at) as broken:
             verb(system.driver(left))
         assert len(broken.seen) == at + 1

@@ -69,6 +69,10 @@ class FileSystem:
             if self.point.is_mount():
                 subprocess.run(["umount", str(self.point)], capture_output=True, check=last, timeout=60)
 
+    def sync(self) -> None:
+        """Write everything to the disk."""
+        subprocess.run(["sync", "--file-system", str(self.point)], check=True)
+
     def cut_off(self) -> None:
         """Let the power fail now, and mount what is on the disk.
 

@@ -185,6 +185,33 @@ def test_what_a_verb_did_survives_a_power_cut(own_system: FileSystem) -> None:
     assert [found.drive for found in driver.audit() if found.drive] == [8]
 
 
+@pytest.mark.parametrize("verb", ["snapshot", "revert"])
+def test_power_cut_at_any_point_of_a_verb_leaves_one_state_or_the_other(own_system: FileSystem, verb: str) -> None:
+    truth = {**TRUTH, 4: TRUTH[3] if verb == "snapshot" else {**TRUTH[1], 63: 0}}
+
+    def attempt(driver: CopyStorage) -> None:
+        if verb == "snapshot":
+            driver.snapshot(DRIVE, frozen=3, new_layer=4)
+        else:
+            driver.revert(DRIVE, onto=1, new_layer=4)
+
+    pool = own_system.pool()
+    prepared(own_system.driver(pool))
+    answers = []
+    for left in crashes(own_system, pool, attempt, settle=True):
+        own_system.cut_off()
+        driver = own_system.driver(left)
+        assert_layers_read(left, TRUTH)
+
+        answers.append(driver.abandon(DRIVE, new_layer=4))
+        attempt(driver)
+
+        assert_layers_read(left, truth)
+        assert_tidy(left, {1, 2, 3, 4})
+    assert answers == sorted(answers, reverse=True)
+    assert set(answers) == {True, False}
+
+
 def test_what_was_deactivated_survives_a_power_cut(own_system: FileSystem) -> None:
     pool = own_system.pool()
     driver = own_system.driver(pool)
