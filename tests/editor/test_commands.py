@@ -454,6 +454,16 @@ def test_audit_tells_drives_that_servers_cannot_reach_and_targets_without_drive(
     assert "web-data-1: is not served" not in said
 
 
+@pytest.mark.parametrize("state", [{"maintenance": True}, {"total_bytes": 100 * GB, "free_bytes": 4 * GB}])
+def test_nothing_is_written_by_hand_in_a_pool_that_takes_nothing(state: dict[str, Any]) -> None:
+    drive = factories.make_drive_array(factories.make_infrastructure(factories.make_user()), count=1).drives.get()
+    driver_of(drive.pool).create_drive(drive.pk, layer=1, size_bytes=drive.size_bytes)
+    StoragePool.objects.update(**state)
+
+    assert refusal("drive", "write", str(drive.pk), "--text", "x").startswith("Storage pool pool-simulated is ")
+    assert len(run("drive", "hash", str(drive.pk)).strip()) == 64
+
+
 # ── Pools ────────────────────────────────────────────────────────────────────
 
 

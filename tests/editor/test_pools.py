@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+import time
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from pytest_django import Settings
 
-from editor import pools
+from editor import bell, pools
 from editor.models import DeployState, Drive, DriveArray, Event, Result, StoragePool, StorageType
 from editor.pool_rules import told_next, warning_of, why_not_fill, why_not_work
 from editor.reconcile import Worker
 from editor.review import review
 from editor.room import Pool, choose_pool
 from editor.storage import Check, StorageError, Usage
+from editor.storage.simulated import SimulatedStorage
 from editor.volumes import driver_of
+from snapshots.actions import request_create
 from tests import factories
 from tests.clock import Clock, clock  # noqa: F401 - a fixture
 from tests.editor.deploying import World, make_world
 
 GB = 1024**3
 TB = 1024 * GB
+WAIT_SECONDS = 20
 FULL = (
     "Storage pool pool-simulated is 96 % full (96 of 100 GB). No drives are made or grown in it, and no snapshots "
     "created. Delete snapshots, or ask an administrator for room."
@@ -284,6 +292,49 @@ def test_storage_is_never_asked_inside_a_transaction(world: World) -> None:
     world.driver().before("usage", None)
     world.driver().before("check", None)
     assert inside == [0, 0]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_pool_that_hangs_holds_up_neither_others_nor_work_on_its_drives(settings: Settings) -> None:
+    operator = factories.make_user("Otto Op")
+    infrastructure = factories.make_infrastructure(operator=operator)
+    drive = factories.make_drive_array(infrastructure, count=1, size_mb=1024, made=False).drives.get()
+    other = StoragePool.objects.create(label="other", engine="simulated")
+    hangs, let_go, made, read_again = (threading.Event() for _ in range(4))
+    stuck, free = driver_of(drive.pool), driver_of(other)
+    assert isinstance(stuck, SimulatedStorage)
+    assert isinstance(free, SimulatedStorage)
+
+    def hang() -> None:
+        hangs.set()
+        let_go.wait(WAIT_SECONDS)
+
+    stuck.before("usage", hang)
+    stuck.after("snapshot", made.set)
+    settings.RECONCILE_STEPS = ["editor.volumes.jobs", "editor.pools.jobs", "snapshots.reconcile.jobs"]
+    worker = Worker()
+    worker.start()
+    try:
+        assert hangs.wait(WAIT_SECONDS)
+        free.after("check", read_again.set)
+        StoragePool.objects.filter(pk=other.pk).update(check_asked_at=timezone.now())
+        bell.ring()
+        assert read_again.wait(WAIT_SECONDS)
+        end = time.monotonic() + WAIT_SECONDS
+        while Drive.objects.filter(pk=drive.pk, head_layer=None).exists():
+            assert time.monotonic() < end, "The volume was not made."
+            time.sleep(0.01)
+        request_create(drive, by=operator)
+        bell.ring()
+        assert made.wait(WAIT_SECONDS)
+        assert not let_go.is_set()
+    finally:
+        let_go.set()
+        worker.stop()
+        stuck.before("usage", None)
+        stuck.after("snapshot", None)
+        free.after("check", None)
+        gc.collect()  # connections of threads that have ended keep PostgreSQL from dropping the database
 
 
 # ── Check ────────────────────────────────────────────────────────────────────

@@ -17,6 +17,7 @@ from editor import backup, servers
 from editor.audit import path_of
 from editor.management.base import PeoplesCommand
 from editor.models import Drive, Event, Power, Result
+from editor.pool_rules import why_not_fill
 from editor.rules import Refused, why_not_touch_bytes
 from editor.storage import StorageDriver, StorageError
 from editor.volumes import driver_of
@@ -101,7 +102,7 @@ class Command(PeoplesCommand):
         self.stdout.write(driver_of(drive.pool).sha256(drive.pk))
 
     def write(self, drive: Drive, *, offset: int, **options: Any) -> None:
-        check(drive)
+        check_writable(drive)
         check_server(drive)
         driver, head, written = driver_of(drive.pool), drive.head_layer, 0
         try:
@@ -153,10 +154,17 @@ def check(drive: Drive) -> None:
         raise Refused(reason)
 
 
+def check_writable(drive: Drive) -> None:
+    """Raises Refused, too, when nothing may be begun that takes room in the drive's pool."""
+    check(drive)
+    if reason := why_not_fill(drive.pool):
+        raise Refused(reason)
+
+
 def check_still(pk: int, head: int | None) -> None:
     """Raises Refused when somebody has taken the drive, or its server, into use since the writing began."""
     drive = named(str(pk))
-    check(drive)
+    check_writable(drive)
     if drive.head_layer != head:
         raise Refused(f"{drive} got a snapshot, or was reverted, meanwhile.")
 
