@@ -5,8 +5,10 @@ Nobody is stopped for it, because of what the engine does and does not do (edito
 - Creating and reverting only add layers and move the head. Their ids are larger than all that the database gave
   out before. So whatever happens after the database was copied, the layers it names stay, and the head that is
   saved is the one it names, not the one on disk.
-- Two things change a layer that exists: merging layers of deleted snapshots, and `manage.py drive write`. Both stay
-  away while a backup is made (`is_running`, `kept_away`), and merges that run are waited for, drive by drive.
+- Three things change a layer that exists: merging layers of deleted snapshots, `manage.py drive write`, and servers.
+  The first two stay away while a backup is made (`is_running`, `kept_away`), and merges that run are waited for, drive
+  by drive. Of a drive that is served, what its head holds at one moment is copied aside first; one that is not served
+  begins to be when its head was copied (editor.storage.freeze).
 - A snapshot or revert that was in work at that moment is undone by the worker after a restore, and says so.
 
 The archive is a tar: header.json, the database, the layers, and manifest.json last, with a SHA-256 of each. It holds
@@ -38,9 +40,10 @@ from django.utils import timezone
 from editor.databases import BackupError, Copy, copied_database
 from editor.rules import Refused
 from editor.storage import StorageError
+from editor.storage.freeze import opened
 from editor.storage.layers import DriveFolder, fsync, layer_name
 from editor.storage.locks import DriveLocks
-from editor.storage.programs import Damaged
+from editor.storage.programs import Damaged, explained
 
 FORMAT = "infrastructure-editor-backup"
 VERSION = 1
@@ -138,8 +141,12 @@ class Writer:
     def file(self, name: str, path: Path) -> int:
         """Adds a file; answers its size."""
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            self._add(name, file, size)
+            return self.opened(name, file)
+
+    def opened(self, name: str, file: IO[bytes]) -> int:
+        """Adds a file that is open; answers its size."""
+        size = os.fstat(file.fileno()).st_size
+        self._add(name, file, size)
         return size
 
     def _add(self, name: str, file: IO[bytes], size: int) -> None:
@@ -199,11 +206,15 @@ def _copy_drives(writer: Writer, copy: Copy, summary: Summary, tell: Callable[[s
         folder = DriveFolder(pool, drive.pk)
         name = f"pools/{drive.pool}/{folder.path.name}"
         try:
-            with locks.held(folder.path):
-                pass  # whoever merged has ended, and nobody begins again
-            chain = [layer.id for layer in folder.chain(drive.head)]
+            with locks.held(folder.path) as lock, explained():
+                # Whoever merged has ended, and nobody begins again.
+                chain = [layer.id for layer in folder.chain(drive.head)]
+                head = opened(folder, drive.head, lock)
+            with head:
+                summary.bytes += writer.opened(f"{name}/{layer_name(drive.head)}", head)
             for layer in chain:
-                summary.bytes += writer.file(f"{name}/{layer_name(layer)}", folder.file(layer))
+                if layer != drive.head:
+                    summary.bytes += writer.file(f"{name}/{layer_name(layer)}", folder.file(layer))
                 if folder.is_merging(layer):
                     writer.file(f"{name}/layer-{layer}.merging", folder.path / f"layer-{layer}.merging")
         except (Damaged, StorageError, FileNotFoundError) as error:

@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from editor.storage.base import StorageError
+from editor.storage.base import StorageError, never
 from editor.storage.daemon import COPIER, EXPORT, export_options, file_node, file_options, node, node_options
 from editor.storage.layers import DriveFolder, Layer, fsync, layer_name
 from editor.storage.merge import READ_BYTES, Tools, pieces
@@ -34,9 +34,10 @@ from editor.storage.monitor import PROGRAM, Monitor
 from editor.storage.programs import DaemonMute, Damaged, ProgramFailed, Stopped
 
 BYTES_PER_SECOND = 64 * 1024 * 1024
-"""What a merge may copy: half of what one hard disk can, so that the servers' reads and writes get the other half."""
+"""What a merge or a backup may copy: half of what one hard disk can, so that servers get the other half."""
 POLL_SECONDS = 0.01
-JOB = "merge"
+JOB = "job"
+COPY, COPY_FILE = "copy", "copy-file"
 LOOKED_AT_PER_COPIED = 2048
 """How many bytes of a drive a job looks at in the time in which it copies one: 7 s per TiB, at BYTES_PER_SECOND."""
 SPARED_PERCENT = 1
@@ -67,17 +68,23 @@ class Live:
 
     def forget(self, *layers: int) -> None:
         """Close layers; one that is in use, or is not open, is left as it is."""
-        known = self._names()
-        for name in (name for layer in layers for name in (node(layer), file_node(layer)) if name in known):
-            # Nothing tells whether it is in use but the refusal.
-            with contextlib.suppress(ProgramFailed):
-                self._execute("blockdev-del", {"node-name": name})
+        self._close(*(name for layer in layers for name in (node(layer), file_node(layer))))
 
     def settle(self) -> None:
-        """End what a merge left at work when we were killed. No content changes."""
+        """End what was at work when we were killed. No content changes."""
         for job in self._execute("query-jobs"):
             self._end(job["id"], "job-cancel")
         self._end_copying()
+
+    def copy_top(self, name: str) -> None:
+        """Put what the top layer itself holds at this moment into an empty image, while servers go on writing."""
+        self._close(COPY, COPY_FILE)
+        self._execute("blockdev-add", {"driver": "file", "node-name": COPY_FILE, "filename": name})
+        try:
+            self._execute("blockdev-add", {"driver": "qcow2", "node-name": COPY, "file": COPY_FILE, "backing": None})
+            self._run("blockdev-backup", {"device": node(self.top()), "target": COPY, "sync": "top"}, never)
+        finally:
+            self._close(COPY, COPY_FILE)
 
     def agree(self) -> frozenset[int]:
         """Bring the daemon in line with the files after a crash of ours; answers the layers of its chain.
@@ -85,7 +92,6 @@ class Live:
         Layers that are not in use any more are closed, those that a merge took out of the chain before the files
         followed are put back, and none but the top can be written.
         """
-        self.settle()
         chain = [layer.id for layer in self._folder.chain(self.top())]
         self.forget(*self._layers() - {chain[0]})
         if self._layers() != set(chain) or self._writable() != {chain[0]}:
@@ -223,6 +229,13 @@ class Live:
 
     def _reopen(self, layer: int, below: int | None, *, top: bool) -> None:
         self._execute("blockdev-reopen", {"options": [node_options(layer, below, top=top)]})
+
+    def _close(self, *names: str) -> None:
+        known = self._names()
+        for name in (name for name in names if name in known):
+            # Nothing tells whether it is in use but the refusal.
+            with contextlib.suppress(ProgramFailed):
+                self._execute("blockdev-del", {"node-name": name})
 
     def _layers(self) -> set[int]:
         return {_layer(name) for name in self._names() if name.startswith(node(0)[:-1])}

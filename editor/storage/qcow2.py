@@ -221,8 +221,6 @@ class Qcow2Storage(StorageDriver):
                     permanent=True,
                     detail=f"drive {drive}: head is layer {found}, expected {frozen}",
                 )
-            if live:
-                live.settle()
             self._top(folder, lock, onto=frozen, new_layer=new_layer)
             if live:
                 self._serving.follow(live, folder, onto=frozen, layer=new_layer)

@@ -19,6 +19,8 @@ from editor.storage.tree import children
 
 NOT_SERVED = "The drive is not served."
 UNKNOWN = "Whether the snapshot was made is not known yet, and is found out when the daemon answers."
+IN_OTHER_HANDS = "The drive is being read by another program, such as a backup."
+LOCKED = 'Failed to get "write" lock'
 STILL_SERVED = "The drive is still served, and nothing on it was changed."
 DEATH_SECONDS = 1
 """From the end of a dying daemon's connection to that of its process."""
@@ -59,14 +61,18 @@ class Serving:
         daemon = self.daemon(folder)
         with explained(NOT_SERVED):
             if daemon.is_running():
-                with daemon.monitor() as monitor:
-                    Live(folder, monitor, seconds=self._seconds).top()
-                if daemon.is_mounted():
-                    return _device(daemon)
+                with self.live(folder):
+                    if daemon.is_mounted():
+                        return _device(daemon)
                 daemon.stop()  # somebody unmounted the device
             if sentence := why_not_fuse():
                 raise StorageError(f"{sentence} {NOT_SERVED}")
-            daemon.start(folder.chain(folder.head()))
+            try:
+                daemon.start(folder.chain(folder.head()))
+            except ProgramFailed as error:
+                if LOCKED in error.said:
+                    raise StorageError(f"{IN_OTHER_HANDS} {NOT_SERVED} Try again later.", detail=error.said) from error
+                raise
         return _device(daemon)
 
     def deactivate(self, folder: DriveFolder) -> None:
@@ -90,7 +96,9 @@ class Serving:
             yield None
             return
         with daemon.monitor() as monitor:
-            yield Live(folder, monitor, seconds=self._seconds)
+            live = Live(folder, monitor, seconds=self._seconds)
+            live.settle()
+            yield live
 
     def image(self, folder: DriveFolder) -> Image:
         """What the drive's content is read from and written to, so that it is the one that servers see."""

@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 
 from editor.storage import Device, StorageDriver
+from editor.storage.freeze import opened
+from editor.storage.layers import DriveFolder
+from editor.storage.locks import DriveLocks
 from editor.storage.monitor import Monitor
 from editor.storage.qcow2 import Qcow2Storage
 
@@ -23,6 +26,7 @@ from .images import TRUTH, assert_layers_read, assert_tidy, prepared
 from .live import (
     Active,
     active,
+    as_left,
     device_of,
     ended,
     failure,
@@ -266,6 +270,41 @@ def test_snapshot_that_the_daemon_refuses_leaves_the_drive_as_it_was(
     assert (driver.head(DRIVE), driver.layers(DRIVE), marks(pool, 0)) == (4, {1, 2, 3, 4}, [3])
     driver.snapshot(DRIVE, frozen=4, new_layer=5)
     assert driver.head(DRIVE) == 5
+
+
+def test_layer_that_is_opened_for_a_backup_is_a_point_in_time_too(pool: Path, tmp_path: Path) -> None:
+    folder = DriveFolder(pool, DRIVE)
+    aside = as_left(pool, tmp_path / "aside")
+
+    with Writer(device_of(pool)) as writer:
+        writer.wait_for_more()
+        low = writer.acked
+        with DriveLocks(10).held(folder.path) as lock:
+            file = opened(folder, 4, lock)
+        high = writer.begun
+        writer.wait_for_more()
+        with file:
+            (folder_of(aside) / "layer-4.qcow2").write_bytes(file.read())
+
+    assert_point_in_time(folder_of(aside) / "layer-4.qcow2", low, high)
+    assert_tidy(aside, {1, 2, 3, 4}, check=True)
+    Qcow2Storage(pool).snapshot(DRIVE, frozen=4, new_layer=5)
+    Qcow2Storage(pool).deactivate(DRIVE)
+    assert_tidy(pool, {1, 2, 3, 4, 5}, check=True)
+
+
+def test_nobody_begins_to_write_to_a_layer_that_is_open_for_a_backup(pool: Path) -> None:
+    folder, driver = DriveFolder(pool, DRIVE), Qcow2Storage(pool)
+    driver.deactivate(DRIVE)
+    with DriveLocks(10).held(folder.path) as lock:
+        file = opened(folder, 4, lock)
+
+    assert "such as a backup" in str(failure(lambda: driver.activate(DRIVE)))
+    driver.snapshot(DRIVE, frozen=4, new_layer=5)
+    driver.activate(DRIVE)
+    file.close()
+    driver.deactivate(DRIVE)
+    driver.activate(DRIVE)
 
 
 # Merging
