@@ -271,13 +271,12 @@ def take_away(drive: Drive, *, for_good: bool = False) -> None:
     nothing was changed. `for_good` also gives up the target's name.
     """
     one = exporter()
-    if one is None:
-        return
     iqn = target_iqn(drive)
-    if for_good:
+    if one is not None and for_good:
         one.remove(iqn)
-    else:
+    elif one is not None:
         one.withdraw(iqn)
+    # Also where serving was switched off: a drive that was served then is still active.
     driver_of(drive.pool).deactivate(drive.pk)
     _note(drive, exported=False)
 

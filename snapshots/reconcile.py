@@ -16,10 +16,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from editor import exports, servers
+from editor.iscsi import ExportError
 from editor.models import Drive, Power, Result
 from editor.pool_rules import why_not_fill
 from editor.reconcile import Job, Lane
-from editor.storage import StorageError, UnknownDrive
+from editor.storage import Disturbing, StorageDriver, StorageError, UnknownDrive
 from editor.volumes import driver_of
 from editor.words import counted
 from snapshots.actions import record
@@ -81,7 +82,7 @@ def _create(snapshot: Snapshot, step: Step) -> timedelta | None:
         why = full
     elif step == Step.DO:
         try:
-            driver.snapshot(drive.pk, frozen=snapshot.layer, new_layer=snapshot.new_layer)
+            _freeze(driver, snapshot)
         except StorageError as error:
             why, detail = str(error), error.detail
         else:
@@ -100,6 +101,22 @@ def _create(snapshot: Snapshot, step: Step) -> timedelta | None:
         # The switch had happened; the request is the closest time that is known of it.
         _settle_created(snapshot, snapshot.requested_at)
     return None
+
+
+def _freeze(driver: StorageDriver, snapshot: Snapshot) -> None:
+    drive = snapshot.drive
+    try:
+        driver.snapshot(drive.pk, frozen=snapshot.layer, new_layer=snapshot.new_layer)
+    except Disturbing as refusal:
+        # It would stand still for its server too long; when nobody is logged in, nobody is disturbed.
+        try:
+            exports.take_away(drive)
+        except ExportError:
+            raise refusal from None
+        try:
+            driver.snapshot(drive.pk, frozen=snapshot.layer, new_layer=snapshot.new_layer)
+        finally:
+            exports.bring_back_or_note(drive)
 
 
 def _settle_created(snapshot: Snapshot, at: datetime) -> None:

@@ -11,9 +11,10 @@ from editor.iscsi import ExportError
 from editor.iscsi_names import initiator_iqn, serial_number, target_iqn
 from editor.models import Drive, Event, Instance, StoragePool
 from editor.rules import Refused, why_not_touch_bytes
-from editor.storage import StorageError
+from editor.storage import Disturbing, StorageError
 from editor.storage.simulated import SimulatedStorage
 from editor.volumes import driver_of
+from snapshots import actions
 from snapshots.rules import why_not_revert
 from tests.snapshots.asking import sign_in, tab
 from tests.snapshots.conftest import World, exporter, look_and_work
@@ -314,3 +315,40 @@ def test_what_was_written_is_counted_when_the_server_logs_out(served: World) -> 
 
     snapshot.refresh_from_db()
     assert snapshot.written_since_bytes > 0
+
+
+# ── Creating where that disturbs ─────────────────────────────────────────────
+
+
+def test_snapshot_that_would_hold_up_a_server_is_refused_while_one_is_logged_in(served: World) -> None:
+    exporter().log_in(name(served))
+    driver(served).fail_next("snapshot", Disturbing("It would take 9 s. Shut the server down first."))
+
+    actions.request_create(served.drive, by=served.operator)
+    served.work()
+
+    trouble = served.drive.trouble
+    assert trouble is not None
+    assert trouble.text.startswith("It would take 9 s. Shut the server down first.")
+    assert (served.numbers(), is_served(served)) == ([], True)
+
+
+def test_snapshot_that_would_hold_up_a_server_is_made_when_none_is_logged_in(served: World) -> None:
+    driver(served).fail_next("snapshot", Disturbing("It would take 9 s. Shut the server down first."))
+
+    actions.request_create(served.drive, by=served.operator)
+    served.work()
+
+    assert (served.numbers(), is_served(served), served.drive.trouble) == ([1], True, None)
+
+
+def test_drive_that_was_served_before_serving_was_switched_off_is_reverted(served: World, settings: Settings) -> None:
+    snapshot = served.take("first")
+    served.write("second")
+    served.switch_off()
+    settings.ISCSI_EXPORTER = "none"
+
+    served.revert(snapshot)
+    served.work()
+
+    assert (served.content(), driver(served).devices()) == ("first", {})
