@@ -101,6 +101,7 @@ class Product:
             "DATA_DIR": str(folder / "data"),
             "PORT": str(self.port),
             "DEMO_PASSWORD": PASSWORD,
+            "ISCSI_EXPORTER": "none",  # what serves drives outlives the product; tests that want it stop it
             "PYTHONUNBUFFERED": "1",
         }
         self.log_file = folder / "serve.log"
