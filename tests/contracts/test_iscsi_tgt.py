@@ -276,6 +276,59 @@ def test_login_that_ends_while_the_disk_is_taken_away_is_noticed(
     assert network.finds(drive) == drive.serial
 
 
+def test_nobody_can_begin_to_log_in_while_the_disk_is_taken_away(
+    network: RealNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drive = network.published()
+    send = network.tgt.daemon.send
+
+    def log_in_before_deletion(mode: Mode, op: Op, *arguments: Any, **more: Any) -> str:
+        if (mode, op) == (Mode.DEVICE, Op.DELETE):
+            network.assert_refused(drive)
+        return send(mode, op, *arguments, **more)
+
+    monkeypatch.setattr(network.tgt.daemon, "send", log_in_before_deletion)
+    network.tgt.withdraw(drive.iqn)
+
+    assert network.tgt.targets() == {drive.iqn: replace(served(drive), device=None)}
+
+
+def test_disk_in_use_is_not_even_touched(network: RealNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    drive = network.published()
+    asked = record(network, monkeypatch)
+
+    with network.log_in(drive), pytest.raises(ExportError, match="still logged in"):
+        network.tgt.withdraw(drive.iqn)
+
+    assert (Mode.DEVICE, Op.DELETE) not in asked
+
+
+def test_device_that_is_reached_in_another_way_is_opened_anew(
+    network: RealNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drive = network.published()
+    asked = record(network, monkeypatch)
+
+    network.tgt.publish(drive)
+    assert (Mode.DEVICE, Op.NEW) not in asked
+
+    network.tgt.publish(replace(drive, device=replace(drive.device, options=(("conf", "/etc/ceph/other.conf"),))))
+    assert asked.index((Mode.DEVICE, Op.DELETE)) < asked.index((Mode.DEVICE, Op.NEW))
+
+
+def record(network: RealNetwork, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Mode, Op]]:
+    """What tgtd is asked from now on."""
+    asked: list[tuple[Mode, Op]] = []
+    send = network.tgt.daemon.send
+
+    def recorded(mode: Mode, op: Op, *arguments: Any, **more: Any) -> str:
+        asked.append((mode, op))
+        return send(mode, op, *arguments, **more)
+
+    monkeypatch.setattr(network.tgt.daemon, "send", recorded)
+    return asked
+
+
 @pytest.mark.parametrize("steps", [0, 1])
 def test_former_owner_that_waited_half_way_does_not_get_in(network: RealNetwork, steps: int) -> None:
     drive = network.published(7, instance=1)
