@@ -50,7 +50,8 @@ mon_data_avail_crit = 1
 osd_client_watch_timeout = 2
 objecter_tick_interval = 0.3
 [mon]
-paxos_propose_interval = {paxos_propose_interval}
+paxos_propose_interval = {propose_seconds}
+paxos_min_wait = 0.01
 mon_data = {folder}/mon
 mon_initial_members = a
 [osd]
@@ -59,6 +60,11 @@ osd_objectstore = {store}
 memstore_device_bytes = {store_bytes}
 bluestore_block_size = {store_bytes}
 osd_max_object_name_len = 256
+# What is deleted is gone at once, whatever disk this is.
+osd_snap_trim_sleep = 0
+osd_snap_trim_sleep_hdd = 0
+osd_delete_sleep = 0
+osd_delete_sleep_hdd = 0
 """
 
 
@@ -80,7 +86,7 @@ class CephCluster:
     """One cluster with a pool for drives, and a user who may use images in that pool and nothing else."""
 
     def __init__(
-        self, folder: Path, *, store: str = "memstore", store_bytes: int = 8 * 1024**3, propose_seconds: float = 0.05
+        self, folder: Path, *, store: str = "memstore", store_bytes: int = 8 * 1024**3, propose_seconds: float = 0.01
     ) -> None:
         self.folder = folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -93,7 +99,7 @@ class CephCluster:
                 port=self._port,
                 store=store,
                 store_bytes=store_bytes,
-                paxos_propose_interval=propose_seconds,
+                propose_seconds=propose_seconds,
             )
         )
         try:

@@ -11,6 +11,7 @@ from editor.storage.rbd import RbdStorage
 from editor.storage.rbd.images import OBJECT_BYTES
 from tests.ceph import CephCluster, why_not
 
+from .rbd_images import emptied, engine
 from .storage import StorageContract
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
@@ -23,19 +24,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephCluster]:
     cluster.stop()
 
 
-def emptied(driver: RbdStorage) -> None:
-    """Leave the pool as it was found."""
-    for name in driver._images.names():
-        driver._trash.throw(name)
-    for drive in driver._images.active():
-        driver._images.set_inactive(drive)
-    driver._trash.empty()
-    driver.close()
-
-
 @pytest.fixture
 def driver(cluster: CephCluster, tmp_path: Path) -> Iterator[RbdStorage]:
-    driver = RbdStorage(tmp_path / "locks", cluster.cluster())
+    driver = engine(cluster, tmp_path)
     yield driver
     emptied(driver)
 

@@ -19,6 +19,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,6 +34,11 @@ FOLDERS = (
     f"/usr/lib/python{VERSION}/site-packages",
 )
 """Where Debian, and the other distributions, keep modules of their own Python."""
+
+OUTLIVED = {errno.ESHUTDOWN, errno.ETIMEDOUT, errno.EROFS}
+"""After which a new connection is made. The first: Ceph has shut this one out. The others: an image may be locked by
+this connection itself, in a handle that could not give the lock back while OSDs were silent. Nobody can break a lock
+of his own; a new client can, once the old one's watch has run out."""
 
 _loading = threading.Lock()
 
@@ -92,65 +98,89 @@ def _why_not(name: str, package: str) -> str:
     return f"{package} is not installed. Install both packages: apt-get install python3-rados python3-rbd"
 
 
-class Connection:
-    """One connection to one pool of a cluster, made when it is needed and made anew when the cluster gave it up.
+@dataclass
+class _Session:
+    """What is connected, and how many are inside it."""
 
-    `seconds`: how long to wait for each answer of a monitor or an OSD. Raises Missing and OSErrors of the libraries.
+    handle: Any
+    pool: Any
+    users: int = 0
+    over: bool = False
+
+    def close(self) -> None:
+        self.pool.close()
+        self.handle.shutdown()
+
+
+class Connection:
+    """A connection to one pool of a cluster, made when it is needed and made anew when it may be of no use any more.
+
+    `seconds`: how long to wait for each answer of a monitor or an OSD, at least one. Raises Missing and OSErrors of the
+    libraries.
     """
 
     def __init__(self, cluster: Cluster, *, seconds: float) -> None:
         self.cluster = cluster
-        self._seconds = seconds
+        self._seconds = str(max(1, round(seconds)))
         self._lock = threading.Lock()
-        self._handle: Any = None
-        self._pool: Any = None
+        self._session: _Session | None = None
 
     @contextlib.contextmanager
     def pool(self) -> Iterator[Any]:
         """Gives the pool, a `rados.Ioctx`."""
-        with self._lock:
-            if self._pool is None:
-                self._connect()
-            pool = self._pool
-        try:
-            yield pool
-        except Exception as error:
-            # Blocklisted, as whoever kept an image locked and did not answer: this connection is never heard again.
-            if _code(error) == errno.ESHUTDOWN:
-                self._forget(pool)
-            raise
+        with self._inside() as session:
+            yield session.pool
 
-    def handle(self) -> Any:
-        """The connection itself, a `rados.Rados`."""
-        with self.pool():
-            return self._handle
+    @contextlib.contextmanager
+    def handle(self) -> Iterator[Any]:
+        """Gives the connection itself, a `rados.Rados`."""
+        with self._inside() as session:
+            yield session.handle
 
     def close(self) -> None:
-        """Close the connection; the next `pool` makes another."""
+        """Close the connection, when the last who is inside it has left; the next `pool` makes another."""
         with self._lock:
-            if self._handle is not None:
-                self._pool.close()
-                self._handle.shutdown()
-            self._handle = self._pool = None
+            self._retire(self._session)
 
-    def _forget(self, pool: Any) -> None:
+    @contextlib.contextmanager
+    def _inside(self) -> Iterator[_Session]:
         with self._lock:
-            if self._pool is pool:
-                # Not closed: other threads may be inside it. Whoever lets go of it last closes it.
-                self._handle = self._pool = None
+            if self._session is None:
+                self._session = self._connect()
+            session = self._session
+            session.users += 1
+        try:
+            yield session
+        except Exception as error:
+            if code_of(error) in OUTLIVED:
+                with self._lock:
+                    self._retire(session)
+            raise
+        finally:
+            with self._lock:
+                session.users -= 1
+                if session.over and not session.users:
+                    session.close()
 
-    def _connect(self) -> None:
+    def _retire(self, session: _Session | None) -> None:
+        if session is None or session.over:
+            return
+        session.over = True
+        if self._session is session:
+            self._session = None
+        if not session.users:
+            session.close()
+
+    def _connect(self) -> _Session:
         library = rados()
         rbd()
         conf = self.cluster.conf
         with open(conf, "rb"):  # says more plainly than librados what is wrong with it
             pass
-        seconds = f"{self._seconds:g}"
-        whole = f"{max(1, round(self._seconds))}"
         limits = {
-            "client_mount_timeout": whole,
-            "rados_mon_op_timeout": seconds,
-            "rados_osd_op_timeout": seconds,
+            "client_mount_timeout": self._seconds,
+            "rados_mon_op_timeout": self._seconds,
+            "rados_osd_op_timeout": self._seconds,
             # Clones that need no protected snapshot, and outlive it.
             "rbd_default_clone_format": "2",
             "admin_socket": "",
@@ -159,15 +189,14 @@ class Connection:
         }
         handle = library.Rados(conffile=conf, rados_id=self.cluster.user, conf=limits)
         try:
-            handle.connect(timeout=int(whole))
-            self._pool = handle.open_ioctx(self.cluster.pool)
+            handle.connect(timeout=int(self._seconds))
+            return _Session(handle, handle.open_ioctx(self.cluster.pool))
         except BaseException:
             handle.shutdown()
             raise
-        self._handle = handle
 
 
-def _code(error: BaseException) -> int:
+def code_of(error: BaseException) -> int:
     """The errno of an error of the libraries, or of the system; 0 when it has none."""
     found = getattr(error, "errno", None)
     return abs(found) if isinstance(found, int) else 0
@@ -191,7 +220,7 @@ def explained(cluster: Cluster, state: str = UNCHANGED) -> Iterator[None]:
 
 def why(cluster: Cluster, error: BaseException) -> tuple[str, str]:
     """What an error of the libraries means, and what to do: two sentences."""
-    code = _code(error)
+    code = code_of(error)
     if isinstance(error, OSError):  # of the system, not of the libraries
         if error.filename == cluster.conf:
             return (
@@ -215,7 +244,7 @@ _SILENT = (
     "Check that its monitors and OSDs run and can be reached, then try again.",
 )
 _TAKEN = (
-    "Another program has an image of this drive open.",
+    "Another program has an image of this drive open, or locked.",
     "If it was killed, Ceph waits half a minute for it: try again then.",
 )
 _TOLD = {

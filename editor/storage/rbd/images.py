@@ -44,8 +44,8 @@ class Images:
 
     def watchers(self, name: str) -> list[str]:
         """Addresses of the other clients that have an image open for writing."""
-        me = self._connection.handle().get_instance_id()
-        with self.opened(name) as image:
+        with self._connection.handle() as handle, self.opened(name) as image:
+            me = handle.get_instance_id()
             return sorted(found["addr"] for found in image.watchers_list() if found["id"] != me)
 
     def trash(self) -> list[tuple[str, str]]:

@@ -65,7 +65,8 @@ def _readable(conf: str) -> str | None:
 
 
 def _answers(connection: Connection) -> str | None:
-    connection.handle().get_fsid()
+    with connection.handle() as handle:
+        handle.get_fsid()
     return None
 
 

@@ -11,7 +11,8 @@ from editor.storage.rbd.ceph import Connection
 def command(connection: Connection, prefix: str, **arguments: str) -> Any:
     """What the monitors answer to a command. Raises what librados raises."""
     asked = json.dumps({"prefix": prefix, "format": "json", **arguments})
-    status, answer, said = connection.handle().mon_command(asked, b"")
+    with connection.handle() as handle:
+        status, answer, said = handle.mon_command(asked, b"")
     if status:
         raise ceph.rados().OSError(f"{prefix}: {said}", errno=-status)
     return json.loads(answer)
