@@ -199,19 +199,23 @@ class Maker:
         attached: bool = True,
         deployed: bool = True,
         bmcs: list[dict[str, str]] | None = None,
+        engine: str = "qcow2",
+        ceph: dict[str, str] | None = None,
     ) -> dict[str, Any]:
         """`snapshots` are taken of each drive; `texts` are what was on the first drive at each of them, and after.
 
-        `bmcs` are what an administrator enters for the BMC of each server; nobody has read them yet.
+        `bmcs` are what an administrator enters for the BMC of each server; nobody has read them yet. `ceph` is what one
+        enters for the pool of the engine in Ceph.
         """
         from django.db import transaction
 
         from editor import actions
-        from editor.models import Power
+        from editor.models import Power, StoragePool
         from tests import factories
 
         self.made += 1
         ana = self.people["ana"]
+        StoragePool.objects.get_or_create(label=f"pool-{engine}", defaults={"engine": engine, **(ceph or {})})
         with transaction.atomic():
             infrastructure = factories.make_infrastructure(
                 ana, f"world-{self.made}", operator=self.people["tomas"], viewer=self.people["vera"]
@@ -225,7 +229,7 @@ class Maker:
                 infrastructure,
                 instance_array=array if attached else None,
                 count=count,
-                engine="qcow2",
+                engine=engine,
                 size_mb=1024,
                 made=False,
             )

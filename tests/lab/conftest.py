@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.ceph import CephCluster
+from tests.ceph import why_not as why_no_ceph
 from tests.e2e.conftest import browser, hands, people, profiles, pytest_runtest_makereport
 from tests.e2e.product import ROOT, Product, free_port
 from tests.lab.guest import Guest
@@ -57,9 +59,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+class Ceph:
+    """A cluster that is started when the first test asks for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._cluster: CephCluster | None = None
+
+    def place(self) -> dict[str, str]:
+        """What an administrator enters for a pool in it. Skips where none can be had."""
+        if reason := why_no_ceph():
+            pytest.skip(reason)
+        self._cluster = self._cluster or CephCluster(self._folder)
+        place = self._cluster.cluster()
+        return {"ceph_conf": place.conf, "ceph_user": place.user, "ceph_pool": place.pool}
+
+    def stop(self) -> None:
+        if self._cluster:
+            self._cluster.stop()
+
+
 @pytest.fixture(scope="package")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """As people run it: drives are served over iSCSI."""
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
+    ceph = Ceph(tmp_path_factory.mktemp("ceph"))
+    yield ceph
+    ceph.stop()
+
+
+@pytest.fixture(scope="package")
+def product(tmp_path_factory: pytest.TempPathFactory, ceph: Ceph) -> Iterator[Product]:
+    """As people run it: drives are served over iSCSI. A cluster outlives it."""
+    del ceph
     product = Product(tmp_path_factory.mktemp("product"))
     product.environment |= {"ISCSI_EXPORTER": "tgt", "ISCSI_PORTAL": f"127.0.0.1:{free_port()}"}
     product.start()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.hands import Hands
+from tests.e2e.hands import Hands, World
 from tests.e2e.people import People
 from tests.e2e.product import Product
 from tests.e2e.steps import (
@@ -24,24 +26,41 @@ from tests.e2e.steps import (
     tab,
     without_page_load,
 )
+from tests.lab.conftest import Ceph
 from tests.lab.guest import STOPPING, UP, VERSION, WROTE, make_disk
 from tests.lab.machines import IscsiDisk
 
 if TYPE_CHECKING:
-    from tests.lab.machines import Machines
+    from tests.lab.machines import Machine, Machines
 
 SOON_MS = 30_000
 """A machine takes some seconds, a busy one more."""
 
 
+Install = Callable[["Machine", str], World]
+
+
+@pytest.fixture
+def installed(hands: Hands, machines: Machines, product: Product, ceph: Ceph, tmp_path: Path) -> Install:
+    """Makes a world whose only server is a machine, with a system on its drive that says version 0."""
+
+    def install(machine: Machine, engine: str) -> World:
+        place = ceph.place() if engine == "rbd" else None
+        world = hands.make(count=1, bmcs=[machines.fields(machine)], engine=engine, ceph=place)
+        disk = tmp_path / "disk"
+        make_disk(disk, "0")
+        product.manage("drive", "write", str(world.drives[0]), "--file", str(disk))
+        return world
+
+    return install
+
+
+@pytest.mark.parametrize("engine", ["qcow2", "rbd"])
 def test_machine_on_its_drive_writes_is_stopped_and_finds_what_it_wrote_first(
-    people: People, hands: Hands, machines: Machines, product: Product, tmp_path: Path
+    people: People, machines: Machines, installed: Install, engine: str
 ) -> None:
-    machine = machines.make("web-1")
-    world = hands.make(count=1, bmcs=[machines.fields(machine)])
-    disk = tmp_path / "disk"
-    make_disk(disk, "0")
-    product.manage("drive", "write", str(world.drives[0]), "--file", str(disk))
+    machine = machines.make(f"web-1-{engine}")
+    world = installed(machine, engine)
     page = people.open("ana", world.list_of_instances)
 
     with without_page_load(page):
