@@ -146,16 +146,18 @@ class Live:
     def _lift(self, parent: Layer, child: Layer, tools: Tools, should_stop: Callable[[], bool], *, top: bool) -> None:
         if not top:
             self._reopen(child.id, parent.id, top=True)
-        with self._copier(parent, child):
-            for script, length in _batches(_held(tools, parent)):
-                started = time.monotonic()
-                tools.io("-r", "-t", "none", "-f", "raw", COPIER, script=script)
-                while time.monotonic() < started + length / BYTES_PER_SECOND:
-                    if should_stop():
-                        raise Stopped
-                    time.sleep(POLL_SECONDS)
-        # Also for the flush that goes with it: the header must not be written before the tables of what was copied.
-        self._reopen(child.id, parent.id, top=top)
+        try:
+            with self._copier(parent, child):
+                for script, length in _batches(_held(tools, parent)):
+                    started = time.monotonic()
+                    tools.io("-r", "-t", "none", "-f", "raw", COPIER, script=script)
+                    while time.monotonic() < started + length / BYTES_PER_SECOND:
+                        if should_stop():
+                            raise Stopped
+                        time.sleep(POLL_SECONDS)
+        finally:
+            # Also for the flush that goes with it: the tables of what was copied must be written before the header.
+            self._reopen(child.id, parent.id, top=top)
         name = "" if parent.parent is None else layer_name(parent.parent)
         arguments = {"device": node(self.top()), "image-node-name": node(child.id), "backing-file": name}
         self._execute("change-backing-file", arguments)

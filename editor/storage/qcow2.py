@@ -184,8 +184,8 @@ class Qcow2Storage(StorageDriver):
     # Serving
 
     def activate(self, drive: int) -> Device:
-        with self._working(drive) as (folder, _lock):
-            return self._serving.activate(folder)
+        with self._working(drive) as (folder, lock):
+            return self._serving.activate(folder, lock)
 
     def deactivate(self, drive: int) -> None:
         with contextlib.suppress(UnknownDrive), self._working(drive) as (folder, _lock):

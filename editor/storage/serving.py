@@ -11,7 +11,7 @@ from pathlib import Path
 from editor.storage.base import Device, StorageError, in_use, taken
 from editor.storage.content import Image, of_layer
 from editor.storage.daemon import DEVICE, Daemon, mounted_devices, why_not_fuse
-from editor.storage.layers import DriveFolder, fsync, parents, read_layer
+from editor.storage.layers import DriveFolder, fsync, layer_name, parents, read_layer
 from editor.storage.live import Live
 from editor.storage.monitor import PROGRAM
 from editor.storage.programs import UNCHANGED, DaemonMute, ProgramFailed, ProgramHung, explained, run
@@ -56,17 +56,20 @@ class Serving:
         daemons = {drive: self.daemon(DriveFolder(self._pool, drive)) for drive in found}
         return {drive: _device(daemon) for drive, daemon in daemons.items() if daemon.is_running()}
 
-    def activate(self, folder: DriveFolder) -> Device:
+    def activate(self, folder: DriveFolder, lock: int) -> Device:
         """Start the drive's daemon, unless it runs and answers."""
         daemon = self.daemon(folder)
         with explained(NOT_SERVED):
             if daemon.is_running():
+                daemon.wait_until_ready()
                 with self.live(folder):
                     if daemon.is_mounted():
                         return _device(daemon)
                 daemon.stop()  # somebody unmounted the device
             if sentence := why_not_fuse():
                 raise StorageError(f"{sentence} {NOT_SERVED}")
+            if daemon.has_died():
+                self._give_back(folder, lock)
             try:
                 daemon.start(folder.chain(folder.head()))
             except ProgramFailed as error:
@@ -74,6 +77,15 @@ class Serving:
                     raise StorageError(f"{IN_OTHER_HANDS} {NOT_SERVED} Try again later.", detail=error.said) from error
                 raise
         return _device(daemon)
+
+    def _give_back(self, folder: DriveFolder, lock: int) -> None:
+        """Have clusters that a daemon took and had not used when it died counted as free; if that is quickly done."""
+        below = parents(folder.tree())
+        merged = {layer for layer in below if folder.is_merging(layer)}
+        for layer in {folder.head(), *merged, *(above for above in below if below[above] in merged)}:
+            words = ("check", "-q", "-r", "leaks", "-f", "qcow2", layer_name(layer))
+            with contextlib.suppress(ProgramFailed):  # then they stay; no content is touched
+                run("qemu-img", *words, folder=folder.path, lock=lock, seconds=self._seconds)
 
     def deactivate(self, folder: DriveFolder) -> None:
         """End the drive's daemon; what was written to it is durable then."""

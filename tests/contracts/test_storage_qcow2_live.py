@@ -22,7 +22,7 @@ from editor.storage.locks import DriveLocks
 from editor.storage.monitor import Monitor
 from editor.storage.qcow2 import Qcow2Storage
 
-from .images import TRUTH, assert_layers_read, assert_tidy, prepared
+from .images import TRUTH, Popen, PowerCut, assert_layers_read, assert_tidy, prepared
 from .live import (
     Active,
     active,
@@ -123,6 +123,24 @@ def _is(link: Path, folder: Path) -> bool:
         return link.readlink() == folder
     except OSError:
         return False
+
+
+def test_daemon_whose_starter_was_killed_is_the_one_that_serves(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Qcow2Storage(pool)
+    driver.deactivate(DRIVE)
+    started: list[int] = []
+
+    def start(*arguments, **options):
+        started.append(Popen(*arguments, **options).pid)
+        raise PowerCut
+
+    with monkeypatch.context() as patch, suppress(PowerCut):
+        patch.setattr(subprocess, "Popen", start)
+        driver.activate(DRIVE)
+
+    Qcow2Storage(pool).activate(DRIVE)
+
+    assert ([process_of(pool)], marks(pool, 0)) == (started, [3])
 
 
 def test_verbs_that_need_an_inactive_drive_say_so(pool: Path) -> None:
@@ -461,6 +479,24 @@ def test_device_that_somebody_unmounted_is_made_anew(pool: Path) -> None:
     driver.activate(DRIVE)
 
     assert (marks(pool, 0), process_of(pool) != before) == ([3], True)
+
+
+def test_clusters_that_a_killed_daemon_took_are_given_back(pool: Path) -> None:
+    image = folder_of(pool) / "layer-4.qcow2"
+    killed(pool)
+    with image.open("r+b") as file:
+        clusters = -(-file.seek(0, os.SEEK_END) // BLOCK)
+        file.truncate((clusters + 1) * BLOCK)
+        # Count one more cluster as used, in the first refcount block, which is the third cluster; 16 bits each.
+        file.seek(2 * BLOCK + 2 * clusters)
+        file.write(b"\0\1")
+    assert subprocess.run(["qemu-img", "check", "-q", image], check=False).returncode == 3
+
+    Qcow2Storage(pool).activate(DRIVE)
+
+    Qcow2Storage(pool).deactivate(DRIVE)
+    assert_layers_read(pool, NOW)
+    assert_tidy(pool, {1, 2, 3, 4}, check=True)
 
 
 @pytest.fixture
