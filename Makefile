@@ -34,7 +34,10 @@ lab: lab-machines
 
 lab-machines: .venv/.installed-lab .lab/kernel
 	@.ci/system-packages qemu-system-x86_64=qemu-system-x86 libvirtd=libvirt-daemon \
-	  virt-qemu-run=libvirt-daemon-driver-qemu busybox=busybox-static
+	  virt-qemu-run=libvirt-daemon-driver-qemu busybox=busybox-static mke2fs=e2fsprogs \
+	  qemu-storage-daemon=qemu-system-common fusermount3=fuse3 tgtd=tgt /usr/share/doc/qemu-block-extra=qemu-block-extra \
+	  ceph-mon=ceph-mon ceph-osd=ceph-osd ceph=ceph-common /usr/share/doc/python3-rados=python3-rados \
+	  /usr/share/doc/python3-rbd=python3-rbd /usr/share/doc/tgt-rbd=tgt-rbd
 
 check: .venv/.installed-dev
 	@.ci/check

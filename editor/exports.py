@@ -13,6 +13,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from editor.iscsi_names import chap_user, initiator_iqn, serial_number, target_i
 from editor.models import Drive, Event, Result, StoragePool
 from editor.reconcile import Job
 from editor.sealed import SealError
-from editor.storage import Device, StorageError
+from editor.storage import Device, StorageError, UnknownDrive
 from editor.volumes import driver_of
 
 log = logging.getLogger(__name__)
@@ -270,14 +271,17 @@ def take_away(drive: Drive, *, for_good: bool = False) -> None:
     Raises ExportError, naming it, when an initiator is logged in: whatever a BMC says, its server is not off. Then
     nothing was changed. `for_good` also gives up the target's name.
     """
-    one = exporter()
+    one, driver = exporter(), driver_of(drive.pool)
     iqn = target_iqn(drive)
+    # First, since this has a time limit: what serves all drives would wait for a cluster that is away.
+    with suppress(UnknownDrive):
+        driver.head(drive.pk)
     if one is not None and for_good:
         one.remove(iqn)
     elif one is not None:
         one.withdraw(iqn)
     # Also where serving was switched off: a drive that was served then is still active.
-    driver_of(drive.pool).deactivate(drive.pk)
+    driver.deactivate(drive.pk)
     _note(drive, exported=False)
 
 

@@ -246,6 +246,22 @@ def test_exporter_that_does_not_answer_leaves_the_drive_as_it_was(served: World)
     assert (served.content(), is_served(served), served.drive.hold) == ("second", True, "")
 
 
+def test_nothing_is_asked_of_the_exporter_while_the_pool_does_not_answer(served: World) -> None:
+    snapshot = served.take("first")
+    served.switch_off()
+    driver(served).fail_next("head", StorageError("The cluster does not answer."))
+    exporter().calls.clear()
+
+    with pytest.raises(StorageError):
+        exports.take_away(served.drive)
+
+    assert ("withdraw", name(served)) not in exporter().calls
+    assert is_served(served)
+    served.revert(snapshot)
+    served.work()
+    assert served.drive.trouble is None
+
+
 def test_failed_revert_brings_the_drive_back(served: World) -> None:
     snapshot = served.take("first")
     served.write("second")
