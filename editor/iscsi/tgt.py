@@ -20,41 +20,24 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 import secrets
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from editor.iscsi import tgt_text
 from editor.iscsi.base import LUN, Export, Exporter, ExportError, Session, Target, still_open
 from editor.iscsi.tgt_daemon import ANSWER_SECONDS, Daemon, missing_sentence
+from editor.iscsi.tgt_names import BACKINGS, GUARD, check
+from editor.iscsi.tgt_notes import Known, Notes
 from editor.iscsi.tgt_socket import Code, Mode, NotRunning, Op, Said
 from editor.iscsi.tgt_text import Row
 from editor.storage.base import Device
 
 VENDOR, PRODUCT = "EDITOR", "DRIVE"
-BACKINGS = {"file": "rdwr", "rbd": "rbd"}
 OPEN_SECONDS = {"file": ANSWER_SECONDS, "rbd": 30.0}
-GUARD = "guard-"
-
-NAME = re.compile(r"(iqn|eui|naa)\.[a-z0-9.:-]{1,219}")
-USER = re.compile(r"[A-Za-z0-9._-]{1,64}")
-PASSWORD = re.compile(r"[A-Za-z0-9]{12,16}")
-SERIAL = re.compile(r"[A-Za-z0-9-]{1,16}")
-PART = re.compile(r"[^,;\n\0]+")
-"""What a comma or semicolon in a path or name would end: tgtd knows no quotes."""
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is kept of a target beside tgtd: a crash of tgtd changes none of it."""
-
-    tid: int
-    device: Device | None
 
 
 class TgtExporter(Exporter):
@@ -63,12 +46,12 @@ class TgtExporter(Exporter):
     def __init__(self, folder: Path, portal: str) -> None:
         self.portal = portal
         self.daemon = Daemon(folder, portal)
-        self._folder = self.daemon.folder
+        self._notes = Notes(self.daemon.folder)
 
     # The seam
 
     def publish(self, export: Export) -> None:
-        _check(export)
+        check(export)
         with self.daemon.explained(), self.daemon.held():
             self._guard()
             life = self.daemon.run()
@@ -103,7 +86,7 @@ class TgtExporter(Exporter):
             self._delete(row)
             for user in row.users:
                 if not any(user in other.users for other in rows.values() if other is not row):
-                    self._account_file(user).unlink(missing_ok=True)
+                    self._notes.forget_account(user)
                     self._ask_unless(Code.NO_USER, Mode.ACCOUNT, Op.DELETE, user=user)
 
     def targets(self) -> dict[str, Target]:
@@ -143,9 +126,9 @@ class TgtExporter(Exporter):
     # Targets
 
     def _create(self, export: Export, life: str) -> None:
-        known = self._known(export.iqn)
+        known = self._notes.known(export.iqn)
         tid = known.tid if known else _new_tid()
-        self._remember(export.iqn, Known(tid, export.device))
+        self._notes.remember(export.iqn, Known(tid, export.device))
         try:
             self.daemon.ask(Mode.TARGET, Op.NEW, tid=tid, targetname=export.iqn)
         except Said as error:
@@ -156,7 +139,7 @@ class TgtExporter(Exporter):
             if row is not None:
                 self._delete(row)
             tid = _new_tid()
-            self._remember(export.iqn, Known(tid, export.device))
+            self._notes.remember(export.iqn, Known(tid, export.device))
             self.daemon.ask(Mode.TARGET, Op.NEW, tid=tid, targetname=export.iqn)
         try:
             self.daemon.ask(Mode.ACCOUNT, Op.BIND, tid=tid, user=self._guard())
@@ -167,7 +150,7 @@ class TgtExporter(Exporter):
         except BaseException:
             with contextlib.suppress(Exception):
                 self.daemon.ask(Mode.TARGET, Op.DELETE, tid=tid)
-                self._forget(export.iqn)
+                self._notes.forget(export.iqn)
             raise
 
     def _change(self, row: Row, export: Export, life: str) -> None:
@@ -180,16 +163,16 @@ class TgtExporter(Exporter):
             with self._closed(row):
                 self._take_unit(row)
                 self._add_unit(row.tid, export.device, export.serial)
-                self._remember(export.iqn, Known(row.tid, export.device))
+                self._notes.remember(export.iqn, Known(row.tid, export.device))
         elif row.lun is None:
-            self._remember(export.iqn, Known(row.tid, export.device))
+            self._notes.remember(export.iqn, Known(row.tid, export.device))
             self._add_unit(row.tid, export.device, export.serial)
         if not row.initiators:
             self._ask_unless(Code.ACL_EXIST, Mode.TARGET, Op.BIND, tid=row.tid, initiator_name=export.initiator)
 
     def _serves(self, row: Row, export: Export) -> bool:
         """Whether the LUN is this device, writable and by its serial number."""
-        known = self._known(export.iqn)
+        known = self._notes.known(export.iqn)
         return (
             known == Known(row.tid, export.device)
             and row.says("Backing store type") == BACKINGS[export.device.backing]
@@ -207,7 +190,7 @@ class TgtExporter(Exporter):
                 self._demand_unused(row, what=what)
             raise
         if forget:
-            self._forget(row.iqn)
+            self._notes.forget(row.iqn)
 
     @contextlib.contextmanager
     def _closed(self, row: Row) -> Iterator[None]:
@@ -242,8 +225,8 @@ class TgtExporter(Exporter):
             # A login that was half-way may have ended in a session, which may have read or written already.
             self._demand_unused(row)
         except ExportError:
-            known = self._known(row.iqn)
-            if known and known.device:
+            known = self._notes.known(row.iqn)
+            if known:
                 self._add_unit(row.tid, known.device, row.says("SCSI SN") or "")
             raise
 
@@ -293,14 +276,11 @@ class TgtExporter(Exporter):
     def _have_account(self, user: str, password: str | None, life: str) -> None:
         """Let tgtd know this user by this password; None is one that nobody knows, made once in tgtd's life.
 
-        tgtd tells no password and changes none. What it was told is remembered by a hash that ends with its life.
+        tgtd tells no password and changes none, so it is noted what it was told.
         """
-        told = hashlib.sha256(f"{life} {user} {password or ''}".encode()).hexdigest()
-        file = self._account_file(user)
-        with contextlib.suppress(FileNotFoundError):
-            if file.read_text() == told:
-                return
-            file.unlink()
+        if self._notes.was_told(user, password or "", life):
+            return
+        self._notes.forget_account(user)
         secret = password or secrets.token_hex(8)
         try:
             self.daemon.ask(Mode.ACCOUNT, Op.NEW, user=user, password=secret)
@@ -309,7 +289,7 @@ class TgtExporter(Exporter):
                 raise
             if password is not None:
                 self._make_anew(user, password)
-        _write(file, told)
+        self._notes.is_told(user, password or "", life)
 
     def _make_anew(self, user: str, password: str) -> None:
         rows = [row for row in self._rows().values() if user in row.users]
@@ -318,20 +298,15 @@ class TgtExporter(Exporter):
         for row in rows:
             self.daemon.ask(Mode.ACCOUNT, Op.BIND, tid=row.tid, user=user)
 
-    def _account_file(self, user: str) -> Path:
-        return self._folder / "accounts" / user
-
     def _guard(self) -> str:
         """The name of the guard in this folder, made when it is first asked for."""
-        file = self._folder / "guard"
-        with contextlib.suppress(FileNotFoundError):
-            return file.read_text()
-        # The file may be lost while tgtd runs.
-        told = []
-        with contextlib.suppress(NotRunning):
-            told = re.findall(rf"^ +({GUARD}\S+)$", self.daemon.ask(Mode.ACCOUNT, Op.SHOW), re.MULTILINE)
-        name = told[0] if told else f"{GUARD}{secrets.token_hex(16)}"
-        _write(file, name)
+        name = self._notes.guard
+        if name is None:
+            # The note may be lost while tgtd runs.
+            told = []
+            with contextlib.suppress(NotRunning):
+                told = re.findall(rf"^ +({GUARD}\S+)$", self.daemon.ask(Mode.ACCOUNT, Op.SHOW), re.MULTILINE)
+            self._notes.guard = name = told[0] if told else f"{GUARD}{secrets.token_hex(16)}"
         return name
 
     # What there is
@@ -339,7 +314,7 @@ class TgtExporter(Exporter):
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Under the lock, unless nothing was ever published."""
-        if not self._folder.exists():
+        if not self.daemon.folder.exists():
             yield
             return
         with self.daemon.held():
@@ -358,7 +333,7 @@ class TgtExporter(Exporter):
 
     def _row(self, iqn: str) -> Row | None:
         """The target of this name, without reading all of them when it is not known."""
-        known = self._known(iqn)
+        known = self._notes.known(iqn)
         if known is None:
             return None
         try:
@@ -389,25 +364,6 @@ class TgtExporter(Exporter):
             if error.code != fine:
                 raise
 
-    # What is kept of a target
-
-    def _known(self, iqn: str) -> Known | None:
-        try:
-            kept = json.loads((self._folder / "targets" / iqn).read_text())
-            backing, name, options = kept["device"]
-            device = Device(backing, name, tuple((option, value) for option, value in options))
-            return Known(int(kept["tid"]), device)
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
-
-    def _remember(self, iqn: str, known: Known) -> None:
-        device = known.device
-        kept = {"tid": known.tid, "device": [device.backing, device.name, device.options] if device else None}
-        _write(self._folder / "targets" / iqn, json.dumps(kept))
-
-    def _forget(self, iqn: str) -> None:
-        (self._folder / "targets" / iqn).unlink(missing_ok=True)
-
 
 def _new_tid() -> int:
     """Any of 2^31: one that was used before is not met again."""
@@ -421,39 +377,3 @@ def _can_unmap(device: Device) -> bool:
     error: librbd answers the length, where `bs_rbd_request` in usr/bs_rbd.c expects 0.
     """
     return device.backing == "file" and stat.S_ISREG(Path(device.name).stat().st_mode)
-
-
-def _check(export: Export) -> None:
-    """Refuse what tgtd would take for something else."""
-    parts = [export.device.name, *(value for option in export.device.options for value in option)]
-    good = (
-        NAME.fullmatch(export.iqn)
-        and NAME.fullmatch(export.initiator)
-        and USER.fullmatch(export.user)
-        and not export.user.startswith(GUARD)
-        and PASSWORD.fullmatch(export.password)
-        and SERIAL.fullmatch(export.serial)
-        and export.device.backing in BACKINGS
-    )
-    if not good:
-        raise ExportError(
-            "tgtd cannot serve a drive with these names. Nothing was changed. Check IQN_PREFIX.",
-            permanent=True,
-            detail=f"{export}",
-        )
-    if not all(PART.fullmatch(part) for part in parts):
-        raise ExportError(
-            "tgtd cannot serve a drive whose path holds a comma, semicolon or line end. Nothing was changed. "
-            "Rename the folder of the storage pool.",
-            permanent=True,
-            detail=f"{export.device}",
-        )
-
-
-def _write(file: Path, text: str) -> None:
-    """Put a file in place whole. Nothing here must outlive a crash of the machine: tgtd does not either."""
-    file.parent.mkdir(mode=0o700, exist_ok=True)
-    fresh = file.with_name(f".{file.name}")
-    with open(fresh, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as out:
-        out.write(text)
-    fresh.replace(file)
