@@ -15,7 +15,7 @@ from tests import ceph
 
 from .initiator import CheckCondition
 from .iscsi import served
-from .test_iscsi_tgt import RealNetwork, network
+from .tgt import RealNetwork, network
 
 __all__ = ["network"]
 
