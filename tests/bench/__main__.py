@@ -53,42 +53,41 @@ def main() -> None:
 
 
 def of_clicks(chosen: argparse.Namespace, browser: Browser, folder: Path, warm_up: int) -> Iterator[Part]:
-    where = installation(folder / "clicks")
-    seeded = seed(where, "drives")
-    with running(where, log=folder / "clicks.log"):
-        page = signed_in(browser, where, seeded["session"]).new_page()
-        found = clicks.measure(page, seeded, folder / "twins", rounds=chosen.rounds, warm_up=warm_up)
-        page.context.close()
+    with installation(folder / "clicks", iscsi=True) as where:
+        seeded = seed(where, "drives")
+        with running(where, log=folder / "clicks.log"):
+            page = signed_in(browser, where, seeded["session"]).new_page()
+            found = clicks.measure(page, seeded, folder / "twins", rounds=chosen.rounds, warm_up=warm_up)
+            page.context.close()
     yield "From the click to its result", clicks.report(found)
 
 
 def of_canvas(chosen: argparse.Namespace, browser: Browser, folder: Path, warm_up: int) -> Iterator[Part]:
     del warm_up
-    where = installation(folder / "canvas")
-    scenes = [seed(where, "canvas", str(arrays)) for arrays in ARRAYS]
-    with running(where, log=folder / "canvas.log"):
-        drawn = canvas.measure(browser, where, scenes, rounds=chosen.rounds, seconds=chosen.seconds)
+    with installation(folder / "canvas") as where:
+        scenes = [seed(where, "canvas", str(arrays)) for arrays in ARRAYS]
+        with running(where, log=folder / "canvas.log"):
+            drawn = canvas.measure(browser, where, scenes, rounds=chosen.rounds, seconds=chosen.seconds)
     yield "The canvas", canvas.report(drawn)
 
 
 def of_design(chosen: argparse.Namespace, browser: Browser, folder: Path, warm_up: int) -> Iterator[Part]:
-    where = installation(folder / "design")
-    scenes = [seed(where, "canvas", str(arrays)) for arrays in ARRAYS]
-    seeded = seed(where, "deploy")
-    with running(where, log=folder / "design.log"):
-        edited = designs.edits(where, scenes, rounds=chosen.rounds, warm_up=warm_up)
-        page = signed_in(browser, where, seeded["session"]).new_page()
-        rounds = min(chosen.rounds, DEPLOYS)
-        deployed = designs.deploys(page, where, seeded, folder / "engine", rounds=rounds)
-        page.context.close()
+    with installation(folder / "design") as where:
+        scenes = [seed(where, "canvas", str(arrays)) for arrays in ARRAYS]
+        seeded = seed(where, "deploy")
+        with running(where, log=folder / "design.log"):
+            edited = designs.edits(where, scenes, rounds=chosen.rounds, warm_up=warm_up)
+            page = signed_in(browser, where, seeded["session"]).new_page()
+            rounds = min(chosen.rounds, DEPLOYS)
+            deployed = designs.deploys(page, where, seeded, folder / "engine", rounds=rounds)
+            page.context.close()
     yield "Designing", designs.report_edits(edited)
     yield "Deploying", designs.report_deploys(deployed)
 
 
 def of_bmcs(chosen: argparse.Namespace, browser: Browser, folder: Path, warm_up: int) -> Iterator[Part]:
     del warm_up
-    where = installation(folder / "bmcs")
-    with bmcs.emulated(chosen.bmcs, where.folder) as many:
+    with installation(folder / "bmcs") as where, bmcs.emulated(chosen.bmcs, where.folder) as many:
         seeded = seed(where, "bmcs", str(many.number), str(many.port), many.fingerprint)
         with running(where, log=folder / "bmcs.log") as pid:
             page = signed_in(browser, where, seeded["session"]).new_page()

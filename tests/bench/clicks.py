@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,19 +36,20 @@ class Waits:
 
 
 class Twin:
-    """A copy of a drive, file by file, that only the engine is asked about."""
+    """A copy of a drive, file by file, that only the engine is asked about; it is active, as the drive is."""
 
     def __init__(self, pool: Path, original: Path, drive: dict[str, Any]) -> None:
         pool.mkdir(parents=True, exist_ok=True)
         folder = f"drive-{drive['pk']}"
         (pool / folder).mkdir()
-        for file in (original / folder).iterdir():
-            if file.is_symlink():
-                (pool / folder / file.name).symlink_to(file.readlink())
-            else:
-                _copy_sparse(file, pool / folder / file.name)
         self._engine = Qcow2Storage(pool)
         self._drive = int(drive["pk"])
+        Qcow2Storage(original).used_bytes(self._drive)  # which has the drive's daemon write what it holds
+        (pool / folder / "head").symlink_to((original / folder / "head").readlink())
+        for file in (original / folder).glob("layer-*.qcow2"):
+            _copy_sparse(file, pool / folder / file.name)
+        self._thread = ThreadPoolExecutor(1)  # in Playwright's own, no other event loop may run
+        self._asked(self._engine.activate, self._drive)
         self._kept = set(drive["layers"])
         self._onto = max(self._kept)
         self._next = self._engine.head(self._drive) + 1
@@ -55,16 +59,29 @@ class Twin:
         return self._timed(lambda new: self._engine.snapshot(self._drive, frozen=frozen, new_layer=new))
 
     def revert(self) -> float:
-        return self._timed(lambda new: self._engine.revert(self._drive, onto=self._onto, new_layer=new))
+        def revert(new: int) -> None:
+            self._engine.deactivate(self._drive)
+            self._engine.revert(self._drive, onto=self._onto, new_layer=new)
+            self._engine.activate(self._drive)
+
+        return self._timed(revert)
 
     def reclaim(self) -> None:
-        self._engine.reclaim(self._drive, keep=self._kept, head=self._engine.head(self._drive))
+        head = self._engine.head(self._drive)
+        self._asked(functools.partial(self._engine.reclaim, self._drive, keep=self._kept, head=head))
+
+    def end(self) -> None:
+        self._asked(self._engine.deactivate, self._drive)
+        self._thread.shutdown()
 
     def _timed(self, call: Callable[[int], None]) -> float:
         begin = time.perf_counter()
-        call(self._next)
+        self._asked(call, self._next)
         self._next += 1
         return (time.perf_counter() - begin) * 1000
+
+    def _asked(self, call: Callable[..., object], *arguments: object) -> None:
+        self._thread.submit(call, *arguments).result()
 
 
 def _copy_sparse(source: Path, target: Path) -> None:
@@ -87,13 +104,17 @@ def measure(page: Page, seeded: dict[str, Any], twins: Path, *, rounds: int, war
     """
     drives = seeded["drives"]
     found = [Waits(drive["name"]) for drive in drives]
-    copies = [Twin(twins, Path(seeded["pool"]), drive) for drive in drives]
-    page.goto(f"/infrastructures/{seeded['infrastructure']}/")
-    page.get_by_role("status").get_by_text("Live").wait_for()
-    for turn in range(warm_up + rounds):
-        for drive, waits, twin in zip(drives, found, copies, strict=True):
-            number = len(drive["layers"]) + 1 + turn  # numbers are never used again
-            _one_round(page, drive, number, twin, waits if turn >= warm_up else Waits(""))
+    with contextlib.ExitStack() as stack:
+        copies = []
+        for drive in drives:
+            copies.append(Twin(twins, Path(seeded["pool"]), drive))
+            stack.callback(copies[-1].end)
+        page.goto(f"/infrastructures/{seeded['infrastructure']}/")
+        page.get_by_role("status").get_by_text("Live").wait_for()
+        for turn in range(warm_up + rounds):
+            for drive, waits, twin in zip(drives, found, copies, strict=True):
+                number = len(drive["layers"]) + 1 + turn  # numbers are never used again
+                _one_round(page, drive, number, twin, waits if turn >= warm_up else Waits(""))
     return found
 
 

@@ -47,6 +47,7 @@ from editor.models import (  # noqa: E402
     User,
 )
 from editor.reconcile import Worker  # noqa: E402
+from editor.volumes import driver_of  # noqa: E402
 from snapshots import actions  # noqa: E402
 from tests.bench import emulated  # noqa: E402
 
@@ -80,7 +81,7 @@ def main(what: str, *arguments: str) -> dict[str, Any]:
 
 
 def drives(owner: User) -> dict[str, Any]:
-    """One server, off, with a drive of each size: each in an array of its own, with two snapshots."""
+    """One server, off, with a drive of each size: each in an array of its own, served, with two snapshots."""
     infrastructure, networks = _infrastructure(owner, "bench-drives")
     array = _instance_array(networks, "bench", count=1)
     pool = StoragePool.objects.create(label="Bench")
@@ -122,16 +123,14 @@ def _scatter(drive: Drive, writes: int, chance: random.Random) -> None:
     """Writes all over the drive, 4 to 64 KB each. One qemu-io for all of them: starting one for each takes minutes."""
     if not writes:
         return
-    drive.refresh_from_db()
-    folder = drive.pool.path / f"drive-{drive.pk}"
+    device = driver_of(drive.pool).devices()[drive.pk].name
     commands = []
     for _ in range(writes):
         kilobytes = chance.choice((4, 8, 16, 32, 64))
         offset = chance.randrange(drive.size_bytes // 65536) * 65536 + chance.choice((0, 4096))
         commands.append(f"write -q -P {chance.randrange(1, 255)} {offset % (drive.size_bytes - 65536)} {kilobytes}k\n")
     subprocess.run(
-        ["qemu-io", "-f", "qcow2", "-t", "writeback", f"layer-{drive.head_layer}.qcow2"],
-        cwd=folder,
+        ["qemu-io", "-f", "raw", "-t", "writeback", device],
         input="".join(commands),
         text=True,
         stdout=subprocess.DEVNULL,

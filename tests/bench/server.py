@@ -23,15 +23,18 @@ STOP_SECONDS = 30
 FOREIGN = (
     *("ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "EMBEDDED_WORKER", "EVENT_DAYS", "FORWARDED_ALLOW_IPS"),
     *("PUBLIC_URL", "SECRET_KEY", "SHUTDOWN_SECONDS", "DJANGO_SETTINGS_MODULE"),
+    *("ISCSI_EXPORTER", "ISCSI_PORTAL", "IQN_PREFIX", "SECRETS_KEY_FILE"),
 )
 
 
 @dataclass(frozen=True)
 class Installation:
-    """A data folder and the port that its server will listen on."""
+    """A data folder and the ports that its server and its iSCSI target will listen on."""
 
     folder: Path
     port: int
+    iscsi_port: int | None
+    """None: it serves no drives."""
 
     @property
     def address(self) -> str:
@@ -40,14 +43,24 @@ class Installation:
     @property
     def environment(self) -> dict[str, str]:
         mine = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-        return mine | {"DATA_DIR": str(self.folder), "PORT": str(self.port)}
+        iscsi = {"ISCSI_EXPORTER": "none"}
+        if self.iscsi_port:
+            iscsi = {"ISCSI_EXPORTER": "tgt", "ISCSI_PORTAL": f"127.0.0.1:{self.iscsi_port}"}
+        return mine | iscsi | {"DATA_DIR": str(self.folder), "PORT": str(self.port)}
 
 
-def installation(folder: Path) -> Installation:
-    """Answers a new installation in `folder`, which is made, with a free port."""
+@contextlib.contextmanager
+def installation(folder: Path, *, iscsi: bool = False) -> Iterator[Installation]:
+    """Gives a new installation in `folder`, which is made, with free ports; afterwards it serves no drive any more."""
     folder.mkdir(parents=True)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return Installation(folder, listener.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        where = Installation(folder, one.getsockname()[1], other.getsockname()[1] if iscsi else None)
+    try:
+        yield where
+    finally:
+        if where.iscsi_port:
+            stop = [sys.executable, "manage.py", "exports", "stop"]
+            subprocess.run(stop, cwd=ROOT, env=where.environment, stdout=subprocess.DEVNULL, check=False)
 
 
 def seed(where: Installation, *what: str) -> Any:
