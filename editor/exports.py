@@ -27,7 +27,7 @@ from editor.chap import chap_password
 from editor.iscsi import Export, Exporter, ExportError, Target
 from editor.iscsi_names import chap_user, initiator_iqn, serial_number, target_iqn
 from editor.models import Drive, Event, Result, StoragePool
-from editor.reconcile import Job
+from editor.reconcile import Job, Lane
 from editor.sealed import SealError
 from editor.storage import Device, StorageError, UnknownDrive
 from editor.volumes import driver_of
@@ -38,7 +38,10 @@ LOOK_EVERY = timedelta(seconds=1)
 """Whoever watched a server go off waits so long at most to hear that it has logged out, too."""
 LOOK_SHARE = 20
 """Looking takes no more than one part in so many of the worker's time, however many drives there are."""
+LOOK_LATEST = timedelta(seconds=30)
 FORGET_EVERY = timedelta(minutes=1)
+SIDE_BY_SIDE = 16
+"""So many drives are in the worker's hands at a time: a snapshot waits for its own at most, also when a host begins."""
 AGAIN = 8
 """So many drives that could not be served are tried again at each look, in turns: the others do not wait for them."""
 COUNT_EVERY = timedelta(minutes=1)
@@ -60,16 +63,17 @@ def jobs(now: datetime, since: datetime) -> Iterator[Job]:
     if exporter() is None:
         yield Job("exports", _forget)
         return
-    yield Job("exports", _look)
-    for pk in Drive.objects.filter(export_due=True, hold="").order_by("pk").values_list("pk", flat=True):
-        yield Job(f"drive-{pk}", _serve(pk))
+    yield Job("exports", _look, lane=Lane.EXPORT)
+    due = Drive.objects.filter(export_due=True, hold="").order_by("pk").values_list("pk", flat=True)
+    for pk in due[:SIDE_BY_SIDE]:
+        yield Job(f"drive-{pk}", _serve(pk), lane=Lane.EXPORT)
 
 
 def _look(should_stop: Callable[[], bool]) -> timedelta | None:
     del should_stop  # a few questions, each with a time limit
     began = time.monotonic()
     look()
-    return max(LOOK_EVERY, LOOK_SHARE * timedelta(seconds=time.monotonic() - began))
+    return min(LOOK_LATEST, max(LOOK_EVERY, LOOK_SHARE * timedelta(seconds=time.monotonic() - began)))
 
 
 def _forget(should_stop: Callable[[], bool]) -> timedelta | None:

@@ -54,11 +54,21 @@ class Lane(StrEnum):
     """At BMCs that are only looked at."""
     SILENT = "silent"
     """At BMCs that did not answer the last time."""
+    EXPORT = "export"
+    """At what serves drives: a thousand of them begin when a host begins."""
     POOL = "pool"
     """At storage pools, of which somebody wants to know how they are; one that hangs keeps a thread."""
 
 
-THREADS: Mapping[Lane, int] = {Lane.WORK: 8, Lane.MERGE: 2, Lane.ASK: 32, Lane.LOOK: 32, Lane.SILENT: 32, Lane.POOL: 32}
+THREADS: Mapping[Lane, int] = {
+    Lane.WORK: 8,
+    Lane.MERGE: 2,
+    Lane.ASK: 32,
+    Lane.LOOK: 32,
+    Lane.SILENT: 32,
+    Lane.EXPORT: 4,
+    Lane.POOL: 32,
+}
 """At most; a thread is begun when none is free. One that waits for a BMC costs nothing but its memory."""
 
 
@@ -304,7 +314,7 @@ def _carry_out(job: Job, stop: threading.Event) -> _End:
         return _End(AFTER_FAULT, fault=True)
     finally:
         if threading.current_thread() is not threading.main_thread():
-            if job.threads in (Lane.WORK, Lane.MERGE):
+            if job.threads in (Lane.WORK, Lane.MERGE, Lane.EXPORT):
                 close_old_connections()
             else:
                 # A hundred threads that wait for BMCs must not hold a hundred connections meanwhile.
