@@ -2,7 +2,7 @@
 # make test    all tests; TESTS=tests/editor or TESTS="-k revert" for some
 # make check   linters, types, templates, the direction of imports, Django's own checks
 # make format  lay out Python and templates
-# make lab     the walks and the contract for power on QEMU machines behind libvirt; as root, installs what they take
+# make lab     the walks and the contract for power on QEMU machines behind libvirt, one of them on its own drive; as root
 # make bench   measure, and print the README's table
 # make lock    renew the pinned requirements from pyproject.toml
 # make clean   remove .venv and caches; data stays
