@@ -60,11 +60,9 @@ class Serving:
         """Start the drive's daemon, unless it runs and answers."""
         daemon = self.daemon(folder)
         with explained(NOT_SERVED):
-            if daemon.is_running():
-                daemon.wait_until_ready()
-                with self.live(folder):
-                    if daemon.is_mounted():
-                        return _device(daemon)
+            if daemon.is_running() and self._answers(folder, daemon):
+                if daemon.is_mounted():
+                    return _device(daemon)
                 daemon.stop()  # somebody unmounted the device
             if sentence := why_not_fuse():
                 raise StorageError(f"{sentence} {NOT_SERVED}")
@@ -77,6 +75,17 @@ class Serving:
                     raise StorageError(f"{IN_OTHER_HANDS} {NOT_SERVED} Try again later.", detail=error.said) from error
                 raise
         return _device(daemon)
+
+    def _answers(self, folder: DriveFolder, daemon: Daemon) -> bool:
+        """Whether a running daemon serves; False when it has ended meanwhile. Raises DaemonMute when it hangs."""
+        try:
+            daemon.wait_until_ready()
+            with self.live(folder) as live:
+                return live is not None
+        except (DaemonMute, ProgramFailed):
+            if daemon.ends_within(DEATH_SECONDS):
+                return False
+            raise
 
     def _give_back(self, folder: DriveFolder, lock: int) -> None:
         """Have clusters that a daemon took and had not used when it died counted as free; if that is quickly done."""

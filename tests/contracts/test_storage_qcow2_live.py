@@ -457,6 +457,15 @@ def test_drive_of_a_killed_daemon_is_inactive_and_can_be_active_again(pool: Path
         os.close(held)
 
 
+def test_daemon_that_is_dying_is_replaced(pool: Path) -> None:
+    for _ in range(5):
+        os.kill(process_of(pool), signal.SIGKILL)  # it takes a moment, which differs
+
+        Qcow2Storage(pool).activate(DRIVE)
+
+        assert marks(pool, 0) == [3]
+
+
 def test_drive_of_a_killed_daemon_is_reverted_and_deleted(pool: Path) -> None:
     driver = Qcow2Storage(pool)
     killed(pool)
