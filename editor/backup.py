@@ -206,10 +206,11 @@ def _copy_drives(writer: Writer, copy: Copy, summary: Summary, tell: Callable[[s
         folder = DriveFolder(pool, drive.pk)
         name = f"pools/{drive.pool}/{folder.path.name}"
         try:
-            with locks.held(folder.path) as lock, explained():
-                # Whoever merged has ended, and nobody begins again.
-                chain = [layer.id for layer in folder.chain(drive.head)]
-                head = opened(folder, drive.head, lock)
+            with locks.held(folder.path):
+                pass  # whoever merged has ended, and nobody begins again
+            chain = [layer.id for layer in folder.chain(drive.head)]
+            with explained():
+                head = opened(folder, drive.head, locks)
             with head:
                 summary.bytes += writer.opened(f"{name}/{layer_name(drive.head)}", head)
             for layer in chain:

@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from editor.storage.base import StorageError, never
+from editor.storage.base import StorageError
 from editor.storage.daemon import COPIER, EXPORT, export_options, file_node, file_options, node, node_options
 from editor.storage.layers import DriveFolder, Layer, fsync, layer_name
 from editor.storage.merge import READ_BYTES, Tools, pieces
@@ -75,16 +75,26 @@ class Live:
         for job in self._execute("query-jobs"):
             self._end(job["id"], "job-cancel")
         self._end_copying()
-
-    def copy_top(self, name: str) -> None:
-        """Put what the top layer itself holds at this moment into an empty image, while servers go on writing."""
         self._close(COPY, COPY_FILE)
+
+    def begin_copy(self, name: str) -> None:
+        """Begin to put what the top layer itself holds at this moment into an empty image. `settle` gives it up."""
         self._execute("blockdev-add", {"driver": "file", "node-name": COPY_FILE, "filename": name})
-        try:
-            self._execute("blockdev-add", {"driver": "qcow2", "node-name": COPY, "file": COPY_FILE, "backing": None})
-            self._run("blockdev-backup", {"device": node(self.top()), "target": COPY, "sync": "top"}, never)
-        finally:
-            self._close(COPY, COPY_FILE)
+        self._execute("blockdev-add", {"driver": "qcow2", "node-name": COPY, "file": COPY_FILE, "backing": None})
+        self._begin("blockdev-backup", {"device": node(self.top()), "target": COPY, "sync": "top"})
+
+    def ends_copy(self) -> bool:
+        """Whether the copy is whole; it is written out then. Raises Stopped when it was given up."""
+        found = [job for job in self._execute("query-jobs") if job["id"] == JOB]
+        if not found:
+            raise Stopped
+        if found[0]["status"] not in {"pending", "concluded"}:
+            return False
+        said = self._end(JOB, "job-finalize")
+        self._close(COPY, COPY_FILE)
+        if said:
+            raise ProgramFailed(PROGRAM, 1, said)
+        return True
 
     def agree(self) -> frozenset[int]:
         """Bring the daemon in line with the files after a crash of ours; answers the layers of its chain.
@@ -194,8 +204,7 @@ class Live:
 
     def _run(self, command: str, arguments: dict[str, Any], should_stop: Callable[[], bool]) -> None:
         """Run a job to its end. Raises Stopped; no content has changed then."""
-        options = {"job-id": JOB, "speed": BYTES_PER_SECOND, "auto-finalize": False, "auto-dismiss": False}
-        self._execute(command, {**arguments, **options})
+        self._begin(command, arguments)
         while self._job(JOB)["status"] not in {"pending", "concluded"}:
             if should_stop():
                 self._end(JOB, "job-cancel")
@@ -203,6 +212,10 @@ class Live:
             time.sleep(POLL_SECONDS)
         if said := self._end(JOB, "job-finalize"):
             raise ProgramFailed(PROGRAM, 1, said)
+
+    def _begin(self, command: str, arguments: dict[str, Any]) -> None:
+        options = {"job-id": JOB, "speed": BYTES_PER_SECOND, "auto-finalize": False, "auto-dismiss": False}
+        self._execute(command, {**arguments, **options})
 
     def _end(self, job: str, ending: str) -> str:
         """End a job, unless it failed before; answers what it says went wrong, or nothing."""

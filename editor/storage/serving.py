@@ -110,15 +110,16 @@ class Serving:
             fsync(folder.path)
 
     @contextlib.contextmanager
-    def live(self, folder: DriveFolder) -> Iterator[Live | None]:
-        """The layers in the drive's daemon, or None when it is inactive."""
+    def live(self, folder: DriveFolder, *, settled: bool = True) -> Iterator[Live | None]:
+        """The layers in the drive's daemon, or None when it is inactive. Unless `settled`, jobs are left at work."""
         daemon = self.daemon(folder)
         if not daemon.is_running():
             yield None
             return
         with daemon.monitor() as monitor:
             live = Live(folder, monitor, seconds=self._seconds)
-            live.settle()
+            if settled:
+                live.settle()
             yield live
 
     def image(self, folder: DriveFolder) -> Image:

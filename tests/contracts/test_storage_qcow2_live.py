@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from editor.storage import Device, StorageDriver
+from editor.storage import Device, StorageDriver, freeze
 from editor.storage.freeze import opened
 from editor.storage.layers import DriveFolder
 from editor.storage.locks import DriveLocks
@@ -297,8 +297,7 @@ def test_layer_that_is_opened_for_a_backup_is_a_point_in_time_too(pool: Path, tm
     with Writer(device_of(pool)) as writer:
         writer.wait_for_more()
         low = writer.acked
-        with DriveLocks(10).held(folder.path) as lock:
-            file = opened(folder, 4, lock)
+        file = opened(folder, 4, DriveLocks(10))
         high = writer.begun
         writer.wait_for_more()
         with file:
@@ -314,8 +313,7 @@ def test_layer_that_is_opened_for_a_backup_is_a_point_in_time_too(pool: Path, tm
 def test_nobody_begins_to_write_to_a_layer_that_is_open_for_a_backup(pool: Path) -> None:
     folder, driver = DriveFolder(pool, DRIVE), Qcow2Storage(pool)
     driver.deactivate(DRIVE)
-    with DriveLocks(10).held(folder.path) as lock:
-        file = opened(folder, 4, lock)
+    file = opened(folder, 4, DriveLocks(10))
 
     assert "such as a backup" in str(failure(lambda: driver.activate(DRIVE)))
     driver.snapshot(DRIVE, frozen=4, new_layer=5)
@@ -323,6 +321,31 @@ def test_nobody_begins_to_write_to_a_layer_that_is_open_for_a_backup(pool: Path)
     file.close()
     driver.deactivate(DRIVE)
     driver.activate(DRIVE)
+
+
+def test_copying_for_a_backup_gives_way_to_a_snapshot(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Qcow2Storage(pool)
+    for block in range(4, 64):
+        put(pool, block, 7)
+    begun = threading.Event()
+    real = freeze._is_whole
+
+    def is_whole(*arguments):
+        begun.set()
+        return real(*arguments)
+
+    monkeypatch.setattr(freeze, "_is_whole", is_whole)
+    monkeypatch.setattr("editor.storage.live.BYTES_PER_SECOND", BLOCK)
+
+    with ThreadPoolExecutor(1) as threads:
+        copying = threads.submit(opened, DriveFolder(pool, DRIVE), 4, DriveLocks(10))
+        assert begun.wait(10)
+        driver.snapshot(DRIVE, frozen=4, new_layer=5)
+
+        with copying.result() as file:
+            assert file.read() == (folder_of(pool) / "layer-4.qcow2").read_bytes()
+    driver.deactivate(DRIVE)
+    assert_tidy(pool, {1, 2, 3, 4, 5}, check=True)
 
 
 # Merging
