@@ -8,6 +8,10 @@ from pathlib import Path
 from editor.storage.base import Check, Usage
 from editor.storage.programs import missing_sentence
 
+MIB = 1024 * 1024
+SPARED_PERCENT = 1
+"""Of a pool: what work behind servers leaves them to write in. A full pool makes their writes fail."""
+
 
 def existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
@@ -21,6 +25,14 @@ def usage_of(folder: Path) -> Usage:
     room = shutil.disk_usage(existing(folder))
     # As df counts: what is kept back for root is nobody's room.
     return Usage(room.used + room.free, room.free)
+
+
+def room_check(folder: Path) -> Check:
+    """Whether there is room for more than a moment."""
+    usage = usage_of(folder)
+    if usage.free_bytes < usage.total_bytes * SPARED_PERCENT / 100:
+        return Check("Room", f"The file system is full but for {usage.free_bytes // MIB} MB. Free some space.")
+    return Check("Room")
 
 
 def program_check(what: str, *programs: str) -> Check:

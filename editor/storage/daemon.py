@@ -248,8 +248,11 @@ def why_not_fuse() -> str | None:
         return missing_sentence(UNMOUNT)
     if not FUSE.exists():
         return f"This machine has no {FUSE}. Load the kernel's module: modprobe fuse"
-    if not os.access(FUSE, os.R_OK | os.W_OK):
-        return f"{FUSE} cannot be opened by this user. Make it so for all, as udev does: chmod 666 {FUSE}"
+    try:
+        os.close(os.open(FUSE, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        said = f"{FUSE} cannot be opened by this user: {error.strerror}."
+        return f"{said} Make it readable and writable to all, as udev does: chmod 666 {FUSE}"
     return None
 
 

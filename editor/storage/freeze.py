@@ -8,8 +8,9 @@ import time
 from typing import IO
 
 from editor.storage.base import StorageError
+from editor.storage.checks import SPARED_PERCENT
 from editor.storage.layers import DriveFolder, layer_name, read_layer
-from editor.storage.live import SPARED_PERCENT, Live
+from editor.storage.live import Live
 from editor.storage.locks import DriveLocks
 from editor.storage.programs import Stopped, run
 from editor.storage.serving import Serving

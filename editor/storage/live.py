@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from editor.storage.base import StorageError
+from editor.storage.checks import SPARED_PERCENT
 from editor.storage.daemon import COPIER, EXPORT, export_options, file_node, file_options, node, node_options
 from editor.storage.layers import DriveFolder, Layer, fsync, layer_name
 from editor.storage.merge import READ_BYTES, Tools, pieces
@@ -40,8 +41,6 @@ JOB = "job"
 COPY, COPY_FILE = "copy", "copy-file"
 LOOKED_AT_PER_COPIED = 2048
 """How many bytes of a drive a job looks at in the time in which it copies one: 7 s per TiB, at BYTES_PER_SECOND."""
-SPARED_PERCENT = 1
-"""Of a pool: what a merge leaves to the servers that write meanwhile. A full pool makes their writes fail."""
 BATCH_BYTES = 16 * 1024 * 1024
 BATCH_LINES = 1000
 

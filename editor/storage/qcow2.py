@@ -31,7 +31,7 @@ from editor.storage.base import (
     other_head,
     taken,
 )
-from editor.storage.checks import folder_check, program_check, usage_of
+from editor.storage.checks import folder_check, program_check, room_check, usage_of
 from editor.storage.content import held_blocks, window
 from editor.storage.daemon import why_not_fuse
 from editor.storage.layers import DriveFolder, Layer, checked, fsync, layer_name, parents, read_layer
@@ -205,6 +205,7 @@ class Qcow2Storage(StorageDriver):
             program_check("Serving drives", self._daemon),
             Check("FUSE", why_not_fuse()),
             folder_check(self._pool),
+            room_check(self._pool),
         ]
 
     def audit(self) -> list[Found]:

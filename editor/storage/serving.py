@@ -14,7 +14,7 @@ from editor.storage.daemon import DEVICE, Daemon, mounted_devices, why_not_fuse
 from editor.storage.layers import DriveFolder, fsync, layer_name, parents, read_layer
 from editor.storage.live import Live
 from editor.storage.monitor import PROGRAM
-from editor.storage.programs import UNCHANGED, DaemonMute, ProgramFailed, ProgramHung, explained, run
+from editor.storage.programs import UNCHANGED, DaemonMute, Damaged, ProgramFailed, ProgramHung, explained, run
 from editor.storage.tree import children
 
 NOT_SERVED = "The drive is not served."
@@ -100,13 +100,13 @@ class Serving:
         """End the drive's daemon; what was written to it is durable then."""
         daemon = self.daemon(folder)
         with explained(STILL_SERVED):
-            # If it does not answer, the pointer counts, as when it dies.
-            with contextlib.suppress(DaemonMute, ProgramFailed), self.live(folder) as live:
+            # If it does not answer, or files are damaged, the pointer counts, as when it dies.
+            with contextlib.suppress(Damaged, DaemonMute, ProgramFailed), self.live(folder) as live:
                 if live and self._is_ahead(live, folder, folder.head()):
                     self._take_back(live, folder, folder.head())
             daemon.stop()
-            for layer in folder.chain(folder.head())[:2]:
-                fsync(folder.file(layer.id))
+            for layer in folder.layer_ids():
+                fsync(folder.file(layer))
             fsync(folder.path)
 
     @contextlib.contextmanager

@@ -502,6 +502,18 @@ def test_drive_of_a_killed_daemon_is_reverted_and_deleted(pool: Path) -> None:
     assert (driver.audit(), list(pool.iterdir())) == ([], [])
 
 
+def test_drive_whose_head_was_damaged_is_deactivated_and_reverted(pool: Path) -> None:
+    driver = Qcow2Storage(pool)
+    with (folder_of(pool) / "layer-4.qcow2").open("r+b") as file:
+        file.write(b"not an image")
+
+    driver.deactivate(DRIVE)
+    driver.revert(DRIVE, onto=3, new_layer=5)
+    driver.activate(DRIVE)
+
+    assert marks(pool, 0, 1, 2) == [3, 1, 2]
+
+
 def test_device_that_somebody_unmounted_is_made_anew(pool: Path) -> None:
     driver = Qcow2Storage(pool)
     before = process_of(pool)
@@ -624,3 +636,40 @@ def test_snapshot_of_a_daemon_that_dies_meanwhile_holds_what_was_flushed(
     put(pool, 3, 9)
     driver.deactivate(DRIVE)
     assert_layers_read(pool, {**TRUTH, 4: {**TRUTH[3], 3: 8}, 5: {**TRUTH[3], 3: 9}})
+
+
+# A full pool
+
+
+@pytest.fixture
+def small(template: Path, tmp_path: Path) -> Iterator[Path]:
+    """The pool on a file system of 8 MiB, its drive active."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"needs the right to mount: {mounted.stderr.strip()}")
+    with active(template, disk / "pool") as pool:
+        yield pool
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_full_pool_fails_writes_and_loses_nothing(small: Path) -> None:
+    driver = Qcow2Storage(small)
+    put(small, 3, 8)
+    ballast = small.parent / "ballast"
+    subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=4k"], capture_output=True, check=False)
+
+    with pytest.raises(OSError, match="No space left"):
+        put(small, 9, 9)
+    assert "The storage pool is full." in str(failure(lambda: driver.snapshot(DRIVE, frozen=4, new_layer=5)))
+    assert "too little room" in str(failure(lambda: driver.reclaim(DRIVE, keep=[1], head=4)))
+    assert (driver.head(DRIVE), driver.layers(DRIVE), marks(small, 0, 3)) == (4, {1, 2, 3, 4}, [3, 8])
+
+    ballast.unlink()
+    put(small, 9, 9)
+    driver.snapshot(DRIVE, frozen=4, new_layer=5)
+    driver.deactivate(DRIVE)
+    assert_layers_read(small, {**TRUTH, 4: {**TRUTH[3], 3: 8, 9: 9}})
+    assert_tidy(small, {1, 2, 3, 4, 5}, check=True)
