@@ -384,6 +384,29 @@ def test_merge_changes_no_content_wherever_it_ends(
     assert telling in seen
 
 
+@MERGES
+def test_space_that_a_server_gave_back_stays_empty_after_a_merge(pool: Path, keep: list[int], telling: str) -> None:
+    del telling
+    driver = Qcow2Storage(pool)
+    driver.deactivate(DRIVE)
+    driver.revert(DRIVE, onto=1, new_layer=5)
+    driver.reclaim(DRIVE, keep=[1], head=5)
+    driver.activate(DRIVE)
+    discard = ["fallocate", "--punch-hole", "--offset", "0", "--length", str(BLOCK), str(device_of(pool))]
+    subprocess.run(discard, check=True)
+    driver.snapshot(DRIVE, frozen=5, new_layer=6)
+    put(pool, 3, 3)
+    driver.snapshot(DRIVE, frozen=6, new_layer=7)
+    assert marks(pool, 0, 1, 3) == [0, 1, 3]
+
+    # As above: what was layer 2 is 5 now, 3 is 6, and 4 is 7.
+    driver.reclaim(DRIVE, keep=[{1: 1, 2: 5, 3: 6}[layer] for layer in keep], head=7)
+
+    assert marks(pool, 0, 1, 3) == [0, 1, 3]
+    driver.deactivate(DRIVE)
+    assert_layers_read(pool, {7: {0: 0, 1: 1, 3: 3}})
+
+
 @pytest.fixture
 def large(tmp_path: Path) -> Iterator[Path]:
     """An active drive whose merges take long: layers 1 to 4 hold 6, 4, 2 and no MiB, each its own number."""
