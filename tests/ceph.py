@@ -154,6 +154,18 @@ class CephCluster:
         capabilities = [word for pair in rights.items() for word in pair]
         self._run("ceph", "auth", "get-or-create", f"client.{name}", *capabilities, "-o", str(keyring))
 
+    def fill_up(self) -> None:
+        """Let the cluster be full with the little it holds, of some MiB."""
+        for name, ratio in ("nearfull", "0.00001"), ("backfillfull", "0.00002"), ("full", "0.0001"):
+            self.tell("osd", f"set-{name}-ratio", ratio)
+        self._wait(lambda: "full" in json.loads(self.tell("osd", "dump"))["osds"][0]["state"])
+
+    def make_room(self) -> None:
+        """Let it be as full as it is."""
+        for name, ratio in ("full", "0.95"), ("backfillfull", "0.90"), ("nearfull", "0.85"):
+            self.tell("osd", f"set-{name}-ratio", ratio)
+        self._wait(lambda: "full" not in json.loads(self.tell("osd", "dump"))["osds"][0]["state"])
+
     def stop(self) -> None:
         """End the daemons and remove their folder."""
         for process in self.processes.values():

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
-from editor.storage.rbd import RbdStorage
+from editor.storage import Cluster, StorageError, Usage, driver_for
+from editor.storage.rbd import RbdStorage, ceph
+from editor.storage.rbd import driver as engine_module
 from editor.storage.rbd.images import OBJECT_BYTES
+from editor.storage.rbd.usage import room
 from tests.ceph import CephCluster, why_not
 
-from .rbd_images import emptied, engine
-from .storage import StorageContract
+from .rbd_images import assert_nothing_left, emptied, engine
+from .storage import DRIVE, MIB, Disk, StorageContract, content
+from .storage_model import Walk
 
-pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+needs_cluster = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 
 @pytest.fixture(scope="module")
@@ -31,5 +38,281 @@ def driver(cluster: CephCluster, tmp_path: Path) -> Iterator[RbdStorage]:
     emptied(driver)
 
 
+@needs_cluster
 class TestRbdStorage(StorageContract):
     object_bytes = OBJECT_BYTES
+
+
+@needs_cluster
+def test_promises_are_kept_in_any_order(driver: RbdStorage) -> None:
+    def empty() -> RbdStorage:
+        driver.delete_drive(DRIVE)
+        return driver
+
+    class RbdWalk(Walk):
+        make = staticmethod(empty)
+
+    case = RbdWalk.TestCase
+    case.settings = settings(max_examples=3, stateful_step_count=12, deadline=None, database=None)
+    case("runTest").runTest()
+
+
+@needs_cluster
+class TestGenerations:
+    """How a drive's images come and go."""
+
+    def test_copying_stops_when_asked_and_goes_on_where_it_stopped(self, driver: RbdStorage) -> None:
+        disk = Disk(driver, size_bytes=400 * OBJECT_BYTES)
+        with driver._images.opened(f"drive-{DRIVE}.1", writable=True) as image:
+            for number in range(400):
+                image.write(content(1), number * OBJECT_BYTES)
+        disk.revert(disk.snapshot())
+        before = driver.sha256(DRIVE)
+        asked = 0
+
+        def soon() -> bool:
+            nonlocal asked
+            asked += 1
+            return asked > 4
+
+        assert driver.reclaim(DRIVE, keep=[], head=disk.head, should_stop=soon) is False
+
+        assert driver.sha256(DRIVE) == before
+        disk.reclaim()
+        assert (driver.sha256(DRIVE), disk.layers) == (before, {disk.head})
+        assert [(each.first, each.parent) for each in driver._read(DRIVE).all] == [(disk.head, None)]
+
+    def test_what_was_reverted_takes_no_room(self, driver: RbdStorage) -> None:
+        disk = Disk(driver, size_bytes=100 * OBJECT_BYTES)
+        disk.put(1)
+        saved = disk.snapshot()
+        with driver._images.opened(f"drive-{DRIVE}.1", writable=True) as image:
+            for number in range(1, 100):
+                image.write(content(2), number * OBJECT_BYTES)
+
+        disk.revert_and_forget(saved)
+
+        [dead, _live] = driver._read(DRIVE).all
+        assert dead.layers == [saved]
+        with driver._connection.pool() as pool:
+            objects = [found.key for found in pool.list_objects() if found.key.startswith(f"rbd_data.{dead.id}")]
+        assert len(objects) <= 1  # that of the snapshot
+        disk.revert(saved)
+        assert disk.mark() == 1
+
+    def test_images_are_copied_out_of_the_way_when_many_are_opened_together(
+        self, driver: RbdStorage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(engine_module, "MAX_GENERATIONS", 3)
+        disk = Disk(driver)
+        disk.put(1)
+        first = disk.snapshot()
+        disk.put(2, block=1)
+        for block in range(2, 6):
+            disk.put(3, block=block)
+            disk.revert(disk.snapshot())
+            disk.reclaim(first)
+
+            found = driver._read(DRIVE)
+            assert found.depth() <= 3
+            assert disk.layers == {first, disk.head}
+            assert list(driver.written_since(DRIVE, [first])) == [first]
+        assert disk.marks(*range(7)) == [1, 2, 3, 3, 3, 3, 0]
+        disk.revert(first)
+        assert disk.marks(*range(7)) == [1, 0, 0, 0, 0, 0, 0]
+        disk.reclaim()
+        assert len(driver._read(DRIVE).all) == 1
+
+    def test_nothing_piles_up_in_images_that_are_cloned_from_each_other(self, driver: RbdStorage) -> None:
+        disk = Disk(driver)
+        noted = []
+        for _ in range(4):
+            disk.revert_and_forget(disk.snapshot())
+            with driver._images.opened(f"drive-{DRIVE}.{disk.head}") as image:
+                noted.append([key for key, _value in image.metadata_list()])
+
+        assert [len(keys) for keys in noted] == [1, 1, 1, 1]
+
+    def test_deleted_drive_leaves_nothing(self, driver: RbdStorage) -> None:
+        disk = Disk(driver, size_bytes=200 * OBJECT_BYTES)
+        for number in range(0, 200, 10):
+            driver.write(DRIVE, offset=number * OBJECT_BYTES, data=content(1))
+        saved = disk.snapshot()
+        disk.revert(saved)
+        disk.snapshot()
+
+        driver.delete_drive(DRIVE)
+
+        assert_nothing_left(driver)
+
+    def test_image_that_was_never_made_whole_is_removed_by_the_next_verb(self, driver: RbdStorage) -> None:
+        disk = Disk(driver)
+        driver._images.create(f"drive-{DRIVE}.2", MIB)
+        assert (disk.head, [found.strange for found in driver.audit()]) == (1, [()])
+
+        disk.put(1)
+
+        assert driver._images.names() == [f"drive-{DRIVE}.1"]
+
+
+@needs_cluster
+class TestPools:
+    """What else is in a cluster, and what is wrong with it."""
+
+    def test_what_is_not_ours_is_strange_and_left_alone(self, driver: RbdStorage) -> None:
+        Disk(driver)
+        for name in ("volume", "drive-08.1", "drive-9.1"):
+            driver._images.create(name, MIB)
+        with driver._images.opened(f"drive-{DRIVE}.1", writable=True) as image:
+            image.create_snap("before-the-update")
+        driver._images.create("thrown-away", MIB)
+        driver._images.create("drive-5.1", MIB)
+        for name in ("thrown-away", "drive-5.1"):
+            driver._images.move_to_trash(name)  # by hand: without our note
+
+        found = driver.audit()
+        assert driver._trash.empty() is True
+
+        assert [(one.drive, one.head, one.strange) for one in found] == [
+            (DRIVE, 1, (f"before-the-update in drive-{DRIVE}.1 is not a layer.",)),
+            (9, None, ("The drive has no head.",)),
+            (None, None, ("drive-08.1 is not a drive.", "volume is not a drive.")),
+        ]
+        assert sorted(name for _id, name in driver._images.trash()) == ["drive-5.1", "thrown-away"]
+        with driver._images.opened(f"drive-{DRIVE}.1", writable=True) as image:
+            image.remove_snap("before-the-update")
+        for image_id, _name in driver._images.trash():
+            driver._images.remove_from_trash(image_id)
+        for name in ("volume", "drive-08.1"):
+            driver._images.remove(name)
+
+    def test_pools_and_users_of_one_cluster_know_nothing_of_each_other(
+        self, driver: RbdStorage, cluster: CephCluster, tmp_path: Path
+    ) -> None:
+        cluster.make_pool("slow")
+        cluster.make_user("second", mon="profile rbd", osd="profile rbd pool=slow")
+        there = replace(cluster.cluster(), user="second", pool="slow")
+        other = driver_for("rbd", tmp_path / "slow", there)
+        assert isinstance(other, RbdStorage)
+        Disk(driver).put(1)
+        Disk(other).put(2)
+
+        assert (Disk(driver).mark(), Disk(other).mark()) == (1, 2)
+        assert driver_for("rbd", tmp_path / "slow", there) is other
+        trespasser = RbdStorage(tmp_path / "slow", replace(there, pool="drives"))
+        with pytest.raises(StorageError, match=r"does not allow client\.second") as refused:
+            trespasser.create_drive(2, layer=1, size_bytes=MIB)
+        assert refused.value.permanent is False
+        trespasser.close()
+        emptied(other)
+
+    def test_everything_that_a_pool_needs_is_tried(self, driver: RbdStorage, cluster: CephCluster) -> None:
+        *works, room_left = driver.check()
+
+        assert [check.wrong for check in works] == [None] * 10
+        assert room_left.wrong is not None  # nobody counts in this cluster
+        assert "Check that a manager (ceph-mgr) runs." in room_left.wrong
+        assert driver.audit() == []
+        assert driver._images.trash() == []
+
+    @pytest.mark.parametrize(
+        ("wrong", "sentence"),
+        [
+            ({"conf": "/nowhere/ceph.conf"}, "The Ceph configuration /nowhere/ceph.conf cannot be read"),
+            ({"user": "stranger"}, "the user client.stranger"),
+            ({"pool": "absent"}, "The Ceph pool absent"),
+            ({"user": "reader"}, "does not allow client.reader"),
+            ({"pool": "bare", "user": "admin"}, "rbd pool init bare"),
+        ],
+    )
+    def test_what_is_wrong_with_a_pool_is_said(
+        self, cluster: CephCluster, tmp_path: Path, wrong: dict[str, str], sentence: str
+    ) -> None:
+        cluster.make_user("reader", mon="allow r", osd="allow r")
+        if "bare" in wrong.values():
+            cluster.tell("osd", "pool", "create", "bare", "1", "1")
+        driver = RbdStorage(tmp_path / "locks", replace(cluster.cluster(), **wrong))
+
+        *works, last = driver.check()
+
+        assert [check.wrong for check in works] == [None] * len(works)
+        assert sentence in str(last.wrong)
+        driver.close()
+
+    def test_full_cluster_says_so_and_takes_deletions(self, driver: RbdStorage, cluster: CephCluster) -> None:
+        driver.check()
+        disk = Disk(driver)
+        driver.write(DRIVE, offset=0, data=content(1) * 64)
+        saved = disk.snapshot()
+        cluster.fill_up()
+
+        for attempt in (
+            lambda: disk.revert(saved),
+            lambda: driver.create_drive(8, layer=1, size_bytes=MIB),
+        ):
+            with pytest.raises(StorageError, match=r"^The Ceph pool drives is full\.") as refused:
+                attempt()
+            assert refused.value.permanent is False
+        assert (disk.head, disk.mark()) == (2, 1)
+        driver.delete_drive(DRIVE)
+
+        assert driver.audit() == []
+        assert_nothing_left(driver)
+        cluster.make_room()
+        driver.create_drive(8, layer=1, size_bytes=MIB)
+
+    def test_image_that_was_left_does_not_copy_what_it_shares(self, driver: RbdStorage) -> None:
+        disk = Disk(driver, size_bytes=50 * OBJECT_BYTES)
+        for number in range(0, 50, 2):
+            driver.write(DRIVE, offset=number * OBJECT_BYTES, data=content(1))
+        first = disk.snapshot()
+        disk.revert(first)
+        disk.put(2)
+        second = disk.snapshot()
+        disk.put(3, block=70)
+
+        disk.revert_and_forget(second, first)
+
+        [_root, left, _live] = driver._read(DRIVE).all
+        with driver._connection.pool() as pool:
+            objects = [found.key for found in pool.list_objects() if found.key.startswith(f"rbd_data.{left.id}")]
+        assert len(objects) <= 2
+        assert disk.marks(0, 70, 128) == [2, 0, 1]
+
+
+def test_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(ceph, "FOLDERS", (str(tmp_path),))
+
+    with pytest.raises(ceph.Missing) as missing:
+        ceph._load("no_such_module", "python3-rados")
+    assert "apt-get install python3-rados python3-rbd" in str(missing.value)
+
+    (tmp_path / "no_such_module.cpython-39-x86_64-linux-gnu.so").touch()
+    with pytest.raises(ceph.Missing) as other:
+        ceph._load("no_such_module", "python3-rados")
+    assert f"is of another Python than this one, which is {ceph.VERSION}" in str(other.value)
+
+
+def test_pool_without_a_cluster_says_what_is_missing(tmp_path: Path) -> None:
+    driver = driver_for("rbd", tmp_path)
+
+    with pytest.raises(StorageError, match=r"cannot be read|is not installed"):
+        driver.head(1)
+
+
+@pytest.mark.parametrize("code", ceph._TOLD)
+def test_each_error_is_sentences(code: int) -> None:
+    class Failed(Exception):
+        errno = code
+
+    what, then = ceph.why(Cluster("/etc/ceph/ceph.conf", "editor", "drives"), Failed())
+
+    assert [what[-1], then[0].isupper(), "{" in what + then] == [".", True, False]
+    assert errno.errorcode[code] not in what
+
+
+def test_room_is_what_clients_can_write() -> None:
+    gib = 1024**3
+    assert room({"stored": 2 * gib, "max_avail": 8 * gib}) == Usage(10 * gib, 8 * gib)
+    assert room({"stored": 2 * gib, "max_avail": 8 * gib, "quota_bytes": 5 * gib}) == Usage(5 * gib, 3 * gib)
+    assert room({"stored": 6 * gib, "max_avail": 8 * gib, "quota_bytes": 5 * gib}) == Usage(6 * gib, 0)

@@ -190,7 +190,10 @@ class Connection:
         handle = library.Rados(conffile=conf, rados_id=self.cluster.user, conf=limits)
         try:
             handle.connect(timeout=int(self._seconds))
-            return _Session(handle, handle.open_ioctx(self.cluster.pool))
+            pool = handle.open_ioctx(self.cluster.pool)
+            # In a full cluster: say so instead of waiting, and let what frees room through.
+            pool.set_osdmap_full_try()
+            return _Session(handle, pool)
         except BaseException:
             handle.shutdown()
             raise

@@ -79,12 +79,16 @@ def _snapshot_id(image: Any, name: str) -> int:
     return found
 
 
+def changed_objects(image: Any, since: str | None) -> Iterator[tuple[int, int]]:
+    """Offset and length of the ranges of an open image whose objects may have changed since a snapshot; ascending."""
+    return joined(_diff(image, 0, image.size(), since, whole=True))
+
+
 def _changed(image: Any, since: str | None) -> Iterator[Extent]:
-    size_bytes: int = image.size()
     object_bytes: int = image.stat()["obj_size"]
     exact_bytes = EXACT_OBJECTS * object_bytes
     any_bytes = False
-    for offset, length in joined(_diff(image, 0, size_bytes, since, whole=True)):
+    for offset, length in changed_objects(image, since):
         if exact_bytes <= 0 and any_bytes:
             yield offset, length, True
             continue

@@ -44,6 +44,7 @@ from editor.storage.rbd.generations import (
     GIVEN_UP,
     HEAD,
     ONTO,
+    TRIMMED,
     Drive,
     Generation,
     image_name,
@@ -56,7 +57,7 @@ from editor.storage.rbd.generations import (
     written_ancestry,
 )
 from editor.storage.rbd.images import OBJECT_BYTES, Images
-from editor.storage.rbd.trash import Trash, trim
+from editor.storage.rbd.trash import Trash, discard_since
 from editor.storage.rbd.trial import checks
 from editor.storage.rbd.usage import usage
 from editor.storage.tree import chain, next_step
@@ -338,7 +339,7 @@ class RbdStorage(StorageDriver):
         for generation in reversed(found.complete):
             if generation == live:
                 continue
-            if generation.given_up and generation.size_bytes:
+            if generation.holds_garbage:
                 return functools.partial(self._trim, generation)
             if not generation.layers and (work := self._work_on_empty(found, generation)):
                 return work
@@ -369,8 +370,13 @@ class RbdStorage(StorageDriver):
         return True
 
     def _trim(self, generation: Generation, stop: Callable[[], bool]) -> bool:
+        """Give back what was written after the newest snapshot of an older generation."""
+        newest = generation.frozen[-1] if generation.frozen else None
         with self._images.opened(generation.name, writable=True) as image:
-            return trim(self._images, image, should_stop=stop)
+            if not discard_since(self._images, image, newest.name if newest else None, should_stop=stop):
+                return False
+            self._images.note(image, key(generation.first, TRIMMED), str(newest.id if newest else 0))
+        return True
 
     def _flatten(self, generation: Generation, stop: Callable[[], bool]) -> bool:
         return self._flattening.flatten(generation.name, should_stop=stop)

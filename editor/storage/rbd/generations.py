@@ -12,6 +12,7 @@ since a clone is made with a copy of what was noted on its parent:
                       and that on layer 1 in generation 1
     drive_4_head      the layer on top, when the snapshot that began it has been removed
     drive_4_given_up  the layer on top was given up: what was written to it is garbage
+    drive_4_trimmed   the snapshot since which that garbage was given back, 0 for none
     drive_4_deleted   the drive was deleted, or this generation: the image is garbage
 """
 
@@ -23,7 +24,7 @@ from typing import Any
 from editor.storage.rbd import ceph
 from editor.storage.tree import Parents
 
-ONTO, HEAD, GIVEN_UP, DELETED = "onto", "head", "given_up", "deleted"
+ONTO, HEAD, GIVEN_UP, TRIMMED, DELETED = "onto", "head", "given_up", "trimmed", "deleted"
 KEY = re.compile(r"drive_([1-9][0-9]*)_[a-z_]+", re.ASCII)
 NOTHING = "-"
 IMAGE_NAME = re.compile(r"drive-([1-9][0-9]*)\.([1-9][0-9]*)", re.ASCII)
@@ -78,6 +79,8 @@ class Generation:
     """What it stands on, nearest first: the generation's first layer, and the layer in it. None while incomplete."""
     deleted: bool
     given_up: bool
+    trimmed: int | None
+    """The snapshot since which nothing is held any more, 0 for all; None when what was given up was not given back."""
     head: int
     frozen: tuple[Frozen, ...]
     """Oldest first."""
@@ -98,6 +101,11 @@ class Generation:
     def open_head(self) -> bool:
         """Whether the image itself is a layer, beside its snapshots."""
         return not self.given_up and self.head not in {found.layer for found in self.frozen}
+
+    @property
+    def holds_garbage(self) -> bool:
+        """Whether something was given up in it since the newest snapshot and not given back."""
+        return self.given_up and self.trimmed != (self.frozen[-1].id if self.frozen else 0)
 
     @property
     def layers(self) -> list[int]:
@@ -126,6 +134,7 @@ def read_generation(drive: int, first: int, image: Any) -> Generation:
         ancestry=parse_ancestry(noted[key(first, ONTO)]) if key(first, ONTO) in noted else None,
         deleted=key(first, DELETED) in noted,
         given_up=key(first, GIVEN_UP) in noted,
+        trimmed=int(noted[key(first, TRIMMED)]) if key(first, TRIMMED) in noted else None,
         head=max(first, int(noted.get(key(first, HEAD), "0")), *(found.above for found in frozen)),
         frozen=tuple(frozen),
         parent=_parent(image),

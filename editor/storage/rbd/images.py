@@ -83,6 +83,9 @@ class Images:
         """What is cut off is removed object by object; snapshots keep it."""
         image.resize(size_bytes)
 
+    def discard(self, image: Any, offset: int, length: int) -> None:
+        image.discard(offset, length)
+
     def flatten(self, image: Any, progress: Callable[[int, int], int]) -> None:
         """Copy into the image what it still reads from its parent, and let go of that.
 

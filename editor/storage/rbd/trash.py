@@ -5,13 +5,14 @@ there. Only what carries that note is removed: what somebody else put into the t
 """
 
 import contextlib
+import errno
 import logging
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from editor.storage.rbd import ceph
-from editor.storage.rbd.differences import joined
+from editor.storage.rbd.differences import changed_objects
 from editor.storage.rbd.generations import DELETED, key, named
 from editor.storage.rbd.images import Images
 
@@ -23,27 +24,35 @@ TRIES = 30
 
 
 def trim(images: Images, image: Any, *, should_stop: Callable[[], bool]) -> bool:
-    """Remove what an open image itself holds, from its end, some objects at a time; snapshots keep what is theirs.
+    """Remove what an open image without snapshots holds, from its end, some objects at a time.
 
     False when it was stopped.
     """
-    size_bytes = image.size()
-    if not size_bytes:
-        return True
     object_bytes = image.stat()["obj_size"]
-    found: list[tuple[int, int, bool]] = []
-    image.diff_iterate(
-        0, size_bytes, None, lambda *extent: found.append(extent), include_parent=False, whole_object=True
-    )
     starts = [
         at
-        for offset, length in joined(found)
+        for offset, length in changed_objects(image, None)
         for at in range(offset // object_bytes * object_bytes, offset + length, object_bytes)
     ]
     for cut in (*reversed(starts[PIECE_OBJECTS::PIECE_OBJECTS]), 0):
         if should_stop():
             return False
         images.resize(image, cut)
+    return True
+
+
+def discard_since(images: Images, image: Any, snapshot: str | None, *, should_stop: Callable[[], bool]) -> bool:
+    """Give back what was written to an open image since a snapshot of it, some objects at a time; snapshots stay whole.
+
+    False when it was stopped. Not by making the image smaller: where it is a clone, librbd would first copy all that
+    it shares with its parent.
+    """
+    piece_bytes = PIECE_OBJECTS * image.stat()["obj_size"]
+    for offset, length in changed_objects(image, snapshot):
+        for at in range(offset, offset + length, piece_bytes):
+            if should_stop():
+                return False
+            images.discard(image, at, min(piece_bytes, offset + length - at))
     return True
 
 
@@ -72,8 +81,12 @@ class Trash:
     def throw(self, name: str) -> None:
         """Move an image there, which is noted as deleted first; its content goes later. An absent one is fine."""
         self.note(name)
-        with contextlib.suppress(ceph.rbd().ImageNotFound):
+        try:
             self._images.move_to_trash(name)
+        except ceph.rbd().ImageNotFound:
+            if name in self._images.names():
+                # So librbd puts it when a full cluster has no room for the pool's first list of its trash.
+                raise ceph.rbd().NoSpace(f"{name} could not be moved to the trash", errno=errno.ENOSPC) from None
 
     def empty_soon(self) -> None:
         """Begin to remove what is there, unless that is going on."""

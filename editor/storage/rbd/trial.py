@@ -115,7 +115,11 @@ def _remove(images: Images, trial: str) -> str | None:
     with images.opened(trial, writable=True) as image:
         images.remove_snapshot(image, "trial")
     images.remove(f"{trial}.clone")
-    images.remove(trial)
+    # Through the trash, which drives go to: a pool that never had one has no place for it when the cluster is full.
+    images.move_to_trash(trial)
+    for image_id, name in images.trash():
+        if name == trial:
+            images.remove_from_trash(image_id)
     return None
 
 
@@ -134,4 +138,7 @@ def _clean(images: Images, trial: str) -> str | None:
             images.remove_snapshot(image, snapshot["name"])
     with contextlib.suppress(gone):
         images.remove(trial)
+    for image_id, name in images.trash():
+        if name == trial:
+            images.remove_from_trash(image_id)
     return None
