@@ -25,10 +25,14 @@ DURING_BACKUP = timedelta(seconds=10)
 
 
 def jobs(now: datetime, since: datetime) -> Iterator[Job]:
-    """Drives whose layers wait to be counted, and in the background those with layers to merge or remove."""
+    """Drives whose layers wait to be counted, and in the background those with layers to merge or remove.
+
+    Counting needs no turn at the drive. If it took one, a merge of more than a minute's work would be stopped each
+    minute while a server writes, and never end; and after a failed look, who creates or reverts would wait as well.
+    """
     del now, since  # neither is ever late
     for pk in Drive.objects.filter(observe_due=True, hold="").order_by("pk").values_list("pk", flat=True):
-        yield Job(f"drive-{pk}", _observe(pk))
+        yield Job(f"count-{pk}", _observe(pk))
     # In a pool in maintenance nothing is merged or removed.
     waiting = Drive.objects.filter(reclaim_due=True, hold="", pool__maintenance=False)
     for pk in waiting.order_by("pk").values_list("pk", flat=True):
@@ -46,8 +50,8 @@ def _observe(pk: int) -> Callable[[Callable[[], bool]], timedelta | None]:
 def observe(pk: int) -> timedelta | None:
     """Reads how much was written since each snapshot, an upper bound, and how much the drive holds in all."""
     Drive.objects.filter(pk=pk).update(observe_due=False)
-    drive = Drive.objects.select_related("pool", "drive_array").get(pk=pk)
-    if drive.head_layer is None:
+    drive = Drive.objects.select_related("pool", "drive_array").filter(pk=pk).first()
+    if drive is None or drive.head_layer is None:
         return None
     rows = list(drive.snapshots.filter(state=State.READY))
     driver = driver_of(drive.pool)
@@ -63,7 +67,8 @@ def observe(pk: int) -> timedelta | None:
         row.written_since_bytes = since[row.layer]
     with transaction.atomic():
         # The drive first, as all who change its snapshots do.
-        Drive.objects.select_for_update(of=("self",)).get(pk=pk)
+        if Drive.objects.select_for_update(of=("self",)).filter(pk=pk).first() is None:
+            return None
         Snapshot.objects.bulk_update(changed, ["written_since_bytes"])
         Drive.objects.filter(pk=pk).update(used_bytes=used, observed_at=timezone.now())
         if changed or used != drive.used_bytes:
