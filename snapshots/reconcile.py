@@ -21,6 +21,7 @@ from editor.models import Drive, Power, Result
 from editor.pool_rules import why_not_fill
 from editor.reconcile import Job, Lane
 from editor.storage import Disturbing, StorageDriver, StorageError, UnknownDrive
+from editor.storage.base import taken
 from editor.volumes import driver_of
 from editor.words import counted
 from snapshots.actions import record
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 LATE = timedelta(seconds=30)
 """A request that nobody carried out for so long is undone: it would no longer be the moment that was meant."""
 AFTER_SILENCE = timedelta(seconds=10)
+
+_begun: set[tuple[int, int]] = set()
+"""Snapshots, with the layers reserved for them, that this process has had storage make or revert to."""
 
 
 class Step(Enum):
@@ -66,9 +70,29 @@ def _finish(pk: int, since: datetime) -> Callable[[Callable[[], bool]], timedelt
         if snapshot is None or snapshot.state == State.READY:
             return None
         step = next_step(snapshot, timezone.now(), since)
-        return (_create if snapshot.state == State.CREATING else _revert)(snapshot, step)
+        pause = (_create if snapshot.state == State.CREATING else _revert)(snapshot, step)
+        if pause is None:
+            _begun.discard((snapshot.pk, snapshot.new_layer))
+        return pause
 
     return run
+
+
+def _is_of_another(driver: StorageDriver, snapshot: Snapshot) -> bool:
+    """Whether what is asked for was there before anybody asked: then it is of a newer database than this one.
+
+    To storage it looks like this step, done already; but it was done at another moment.
+    """
+    mark = snapshot.pk, snapshot.new_layer
+    if mark in _begun:
+        return False
+    try:
+        if driver.head(snapshot.drive_id) == snapshot.new_layer:
+            return True
+    except StorageError:
+        pass  # the verb says so
+    _begun.add(mark)
+    return False
 
 
 # ── Create ───────────────────────────────────────────────────────────────────
@@ -78,6 +102,9 @@ def _create(snapshot: Snapshot, step: Step) -> timedelta | None:
     drive, why, detail = snapshot.drive, "The editor was restarted before it could be made.", ""
     driver = driver_of(drive.pool)
     full = why_not_fill(drive.pool)
+    if step == Step.DO and _is_of_another(driver, snapshot):
+        _settle_of_another(snapshot, f"could not create snapshot #{snapshot.number} of")
+        return None
     if step == Step.DO and full:
         why = full
     elif step == Step.DO:
@@ -153,6 +180,9 @@ def _settle_created(snapshot: Snapshot, at: datetime) -> None:
 def _revert(snapshot: Snapshot, step: Step) -> timedelta | None:
     drive, why, detail = snapshot.drive, "The editor was restarted before it could be done.", ""
     driver = driver_of(drive.pool)
+    if step == Step.DO and _is_of_another(driver, snapshot):
+        _settle_of_another(snapshot, f"could not revert to #{snapshot.number}:")
+        return None
     if step == Step.DO:
         why = _why_not_off_now(drive) or ""
         if not why:
@@ -244,6 +274,12 @@ def _settle_not_done(snapshot: Snapshot, verb: str, why: str, detail: str) -> No
     still = f"still has its {counted(count, 'snapshot')}" if count else "still has no snapshots"
     read_back = f"Read back at {timezone.now():%H:%M:%S}: nothing was changed, {snapshot.drive.label} {still}."
     _settle_trouble(snapshot, verb, f"{why} {read_back}", detail)
+
+
+def _settle_of_another(snapshot: Snapshot, verb: str) -> None:
+    """Ends a step whose layer was on top before it began."""
+    error = taken(snapshot.new_layer)
+    _settle_not_done(snapshot, verb, str(error), error.detail)
 
 
 def _settle_trouble(snapshot: Snapshot, verb: str, text: str, detail: str) -> None:

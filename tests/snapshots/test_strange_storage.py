@@ -11,8 +11,9 @@ from editor import volumes
 from editor.models import Drive
 from editor.reconcile import Worker
 from editor.storage import StorageError, UnknownDrive
+from editor.storage.simulated import SimulatedStorage
 from editor.volumes import driver_of
-from snapshots import actions
+from snapshots import actions, upkeep
 from snapshots.models import Snapshot
 from tests import factories
 from tests.snapshots.conftest import World
@@ -40,6 +41,32 @@ def test_failed_merge_holds_up_no_snapshot(world: World, monkeypatch: pytest.Mon
     worker.run_until_quiet()
 
     assert (world.drive.hold, world.drive.trouble, world.numbers()) == ("", None, [3, 2])
+
+
+def test_failed_count_holds_up_no_snapshot(world: World) -> None:
+    world.take("one")
+    worker = Worker(since=world.clock.now.replace(year=2000))
+    driver = driver_of(world.drive.pool)
+    assert isinstance(driver, SimulatedStorage)
+    driver.fail_next("written_since", StorageError("The storage pool's disk reports errors."))
+    Drive.objects.update(observe_due=True)
+    worker.run_until_quiet()
+    world.clock.advance(1)
+
+    actions.request_create(world.drive, by=world.operator)
+    worker.run_until_quiet()
+
+    assert (world.drive.hold, world.drive.trouble, world.numbers()) == ("", None, [2, 1])
+
+
+def test_counting_stops_no_merge(world: World) -> None:
+    """A server that writes is counted every minute; a merge may take longer than that."""
+    Drive.objects.update(observe_due=True, reclaim_due=True)
+
+    found = list(upkeep.jobs(world.clock(), world.clock()))
+
+    (merging,), (counting,) = ([job for job in found if job.background is is_merge] for is_merge in (True, False))
+    assert merging.key != counting.key
 
 
 def test_clock_that_is_set_back_stops_nothing(world: World) -> None:
@@ -74,6 +101,44 @@ def test_revert_that_did_not_happen_is_not_believed_of_an_older_database(any_wor
     Snapshot.objects.filter(number=2).delete()
     Drive.objects.filter(pk=world.pk).update(**older)
     world.switch_off()
+
+    world.revert(one)
+    world.work()
+
+    trouble = world.drive.trouble
+    assert trouble is not None
+    assert trouble.text.startswith("The storage pool already holds data under the name reserved for this snapshot.")
+    assert (world.content(), world.drive.hold) == ("now", "")
+
+
+def test_snapshot_of_a_newer_database_is_not_taken_for_the_one_asked_for(any_world: World) -> None:
+    """Its layers have the very ids that the older database gives out next; but it was taken at another moment."""
+    world = any_world
+    world.take("one")
+    older = {"head_layer": world.drive.head_layer, "next_layer": world.drive.next_layer, "next_snapshot_number": 2}
+    world.take("two")
+    world.write("now")
+    Snapshot.objects.filter(number=2).delete()
+    Drive.objects.filter(pk=world.pk).update(**older)
+
+    actions.request_create(world.drive, by=world.operator)
+    world.work()
+
+    trouble = world.drive.trouble
+    assert trouble is not None
+    assert trouble.text.startswith("The storage pool already holds data under the name reserved for this snapshot.")
+    assert (world.content(), world.drive.hold, world.numbers()) == ("now", "", [1])
+
+
+def test_revert_of_a_newer_database_is_not_taken_for_the_one_asked_for(any_world: World) -> None:
+    world = any_world
+    one = world.take("one")
+    older = {"head_layer": world.drive.head_layer, "next_layer": world.drive.next_layer}
+    world.switch_off()
+    world.revert(one)
+    world.work()
+    world.write("now")
+    Drive.objects.filter(pk=world.pk).update(**older)
 
     world.revert(one)
     world.work()
