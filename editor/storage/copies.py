@@ -18,6 +18,7 @@ from editor.storage.base import (
     Found,
     StorageDriver,
     StorageError,
+    UnknownDrive,
     Usage,
     check_growth,
     check_size,
@@ -127,7 +128,7 @@ class CopyStorage(StorageDriver):
             now_bytes = rawdisk.size_of(disk)
             check_growth(now_bytes, size_bytes)
             if now_bytes < size_bytes:
-                _demand_inactive(folder)
+                _demand_unused(folder)
                 rawdisk.grow(disk, size_bytes)
             fsync(disk)  # when this is repeated too: we may have been killed before it
 
@@ -137,7 +138,7 @@ class CopyStorage(StorageDriver):
         with explained(HALF_DELETED):
             self._pool.demand(UNCHANGED)
             with contextlib.suppress(FileNotFoundError), self._locks.held(folder.path):
-                _demand_inactive(folder)
+                _demand_unused(folder)
                 self._bury(grave)
                 # One rename first: a drive is there or it is not, and its id cannot come back with old copies in it.
                 os.rename(folder.path, grave)
@@ -265,7 +266,7 @@ class CopyStorage(StorageDriver):
     def revert(self, drive: int, *, onto: int, new_layer: int) -> None:
         with self._working(drive) as (folder, tree):
             if tree.head != new_layer:
-                _demand_inactive(folder)
+                _demand_unused(folder)
             self._top(folder, tree, onto=onto, new_layer=new_layer)
 
     def abandon(self, drive: int, *, new_layer: int) -> bool:
@@ -396,9 +397,19 @@ class CopyStorage(StorageDriver):
             yield folder, tree
 
 
-def _demand_inactive(folder: CopyFolder) -> None:
+def _demand_unused(folder: CopyFolder) -> None:
+    """Refuse a drive that is active, or that anybody else has open to write to it: a server may be doing so."""
     if folder.is_active:
         raise in_use(folder.drive)
+    # A damaged drive may be reverted or deleted; nobody has open what is missing.
+    with contextlib.suppress(Damaged, UnknownDrive, FileNotFoundError):
+        disk = folder.head(folder.tree())
+        if rawdisk.has_writer(disk):
+            raise StorageError(
+                f"Another program has the drive's disk open to write to it. {UNCHANGED} "
+                "Shut down the server that uses it, and end what serves it.",
+                detail=f"{disk}",
+            )
 
 
 def _extents(disk: Path) -> list[Extent]:

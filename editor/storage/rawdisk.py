@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import fcntl
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +34,23 @@ def size_of(disk: Path) -> int:
     if not size_bytes or size_bytes % SECTOR_BYTES:
         raise Damaged(f"{disk.parent.name}/{disk.name} is {size_bytes} bytes long")
     return size_bytes
+
+
+def has_writer(disk: Path) -> bool:
+    """Whether anybody, in any process or in the kernel, has it open to write to it.
+
+    The kernel gives a lease for reading only while nobody has (fcntl(2), "Leases"); it is given back at once.
+    """
+    with opened(disk) as file:
+        # Who opens the file just then waits until then, and we are told by a signal, which must not be a deadly one.
+        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
+        try:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except OSError as error:
+            # Anything else: a file of another user, or a file system without leases.
+            return error.errno == errno.EAGAIN
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
 
 
 def grow(disk: Path, size_bytes: int) -> None:

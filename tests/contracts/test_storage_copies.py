@@ -112,6 +112,27 @@ def test_what_a_server_may_have_open_is_not_taken_away(system: FileSystem, pool:
     driver.deactivate(99)
 
 
+def test_disk_that_somebody_else_writes_to_is_not_taken_away(system: FileSystem, pool: Path) -> None:
+    """Whatever serves it that we do not know of: another target, or one that was to be ended."""
+    driver = system.driver(pool)
+    device = driver.activate(DRIVE)
+    driver.deactivate(DRIVE)
+    head = driver.head(DRIVE)
+    attempts: list[Callable[[], object]] = [
+        lambda: driver.revert(DRIVE, onto=1, new_layer=head + 1),
+        lambda: driver.grow(DRIVE, size_bytes=SIZE + MIB),
+        lambda: driver.delete_drive(DRIVE),
+    ]
+
+    with Path(device.name).open("r+b"):
+        for attempt in attempts:
+            assert "open to write to it" in str(refused(attempt))
+    with Path(device.name).open("rb"):
+        driver.revert(DRIVE, onto=1, new_layer=head + 1)
+
+    assert driver.head(DRIVE) == head + 1
+
+
 def test_live_snapshot_is_one_point_in_time(system: FileSystem) -> None:
     driver = system.driver()
     slots, sector = 4096, 4096
