@@ -48,6 +48,8 @@ class Lane(StrEnum):
     """At storage and the database: never for long."""
     MERGE = "merge"
     """In the background, and without a time limit."""
+    COUNT = "count"
+    """At storage, to learn what drives hold: a second for a large one in Ceph, and nobody waits for it."""
     ASK = "ask"
     """At BMCs of which somebody wants something."""
     LOOK = "look"
@@ -63,6 +65,7 @@ class Lane(StrEnum):
 THREADS: Mapping[Lane, int] = {
     Lane.WORK: 8,
     Lane.MERGE: 2,
+    Lane.COUNT: 2,
     Lane.ASK: 32,
     Lane.LOOK: 32,
     Lane.SILENT: 32,
@@ -314,7 +317,7 @@ def _carry_out(job: Job, stop: threading.Event) -> _End:
         return _End(AFTER_FAULT, fault=True)
     finally:
         if threading.current_thread() is not threading.main_thread():
-            if job.threads in (Lane.WORK, Lane.MERGE, Lane.EXPORT):
+            if job.threads in (Lane.WORK, Lane.MERGE, Lane.EXPORT, Lane.COUNT):
                 close_old_connections()
             else:
                 # A hundred threads that wait for BMCs must not hold a hundred connections meanwhile.

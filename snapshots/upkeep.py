@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from editor import backup
 from editor.models import Drive, Result
-from editor.reconcile import Job
+from editor.reconcile import Job, Lane
 from editor.storage import StorageError
 from editor.volumes import driver_of
 from snapshots.actions import record
@@ -32,7 +32,7 @@ def jobs(now: datetime, since: datetime) -> Iterator[Job]:
     """
     del now, since  # neither is ever late
     for pk in Drive.objects.filter(observe_due=True, hold="").order_by("pk").values_list("pk", flat=True):
-        yield Job(f"count-{pk}", _observe(pk))
+        yield Job(f"count-{pk}", _observe(pk), lane=Lane.COUNT)
     # In a pool in maintenance nothing is merged or removed.
     waiting = Drive.objects.filter(reclaim_due=True, hold="", pool__maintenance=False)
     for pk in waiting.order_by("pk").values_list("pk", flat=True):
@@ -41,7 +41,7 @@ def jobs(now: datetime, since: datetime) -> Iterator[Job]:
 
 def _observe(pk: int) -> Callable[[Callable[[], bool]], timedelta | None]:
     def run(should_stop: Callable[[], bool]) -> timedelta | None:
-        del should_stop  # some looks at file sizes
+        del should_stop  # looks at file sizes, or at which objects there are
         return observe(pk)
 
     return run

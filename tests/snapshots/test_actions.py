@@ -9,12 +9,13 @@ import pytest
 from editor.actions import power_on
 from editor.models import Drive, Event, Instance, Server
 from editor.power import PowerError
+from editor.reconcile import Worker
 from editor.rules import Refused
 from editor.storage import StorageError
 from editor.volumes import driver_of
-from snapshots import actions
+from snapshots import actions, upkeep
 from snapshots.models import Snapshot, State
-from tests.snapshots.conftest import World
+from tests.snapshots.conftest import BLOCK, World
 
 pytestmark = pytest.mark.postgres
 
@@ -380,3 +381,33 @@ def test_written_since_is_counted_from_the_layers(any_world: World) -> None:
     two.refresh_from_db()
     assert one.written_since_bytes > two.written_since_bytes > 0
     assert world.drive.used_bytes > one.written_since_bytes
+
+
+def test_snapshot_does_not_wait_for_the_drive_to_be_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.take("one")
+    worker = Worker(since=world.clock.now.replace(year=2000))
+    made: list[int] = []
+
+    def count(pk: int) -> int:
+        actions.request_create(world.drive, by=world.operator)
+        worker.one_pass(world.clock())
+        made.extend(world.drive.snapshots.filter(state=State.READY).values_list("number", flat=True))
+        return 7 * BLOCK
+
+    monkeypatch.setattr(driver_of(world.drive.pool), "used_bytes", count)
+    Drive.objects.update(observe_due=True)
+
+    worker.one_pass(world.clock())
+
+    assert sorted(made) == [1, 2]
+    assert (world.drive.used_bytes, world.drive.observe_due) == (7 * BLOCK, True)
+
+
+def test_drive_that_is_deleted_while_it_is_counted_is_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def count(pk: int) -> int:
+        Drive.objects.filter(pk=pk).delete()
+        return 7 * BLOCK
+
+    monkeypatch.setattr(driver_of(world.drive.pool), "used_bytes", count)
+
+    assert upkeep.observe(world.pk) is None
