@@ -4,6 +4,7 @@ librbd's object maps tell without asking any OSD which objects changed, but also
 from a parent; the OSDs tell the exact bytes, object by object. So both are asked, the first for where to look.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from editor.storage.rbd.images import Images
 
 EXACT_OBJECTS = 4096
 """Objects of one layer whose bytes are counted; in what is beyond, 16 GiB, a changed object counts whole."""
+PIECE_OBJECTS = 256
 
 Extent = tuple[int, int, bool]
 """Offset, length, and whether anything is there: not, when it was discarded."""
@@ -44,7 +46,7 @@ def segments(drive: Drive, live: Generation) -> Iterator[Segment]:
             if at is None:
                 # Removed, but cloned from: it lies above what is older.
                 layer = None
-                frozen = [found for found in frozen if found.layer < _branch(live, generation, by_first)]
+                frozen = [found for found in frozen if found.layer < dict(live.ancestry or ())[generation.first]]
             else:
                 layer = frozen[at].layer
                 frozen = frozen[:at]
@@ -58,19 +60,14 @@ def segments(drive: Drive, live: Generation) -> Iterator[Segment]:
         generation = by_first.get(generation.parent[0])
 
 
-def _branch(live: Generation, generation: Generation, by_first: dict[int, Generation]) -> int:
-    """The layer of `generation` that the live one stands on."""
-    del by_first
-    return dict(live.ancestry or ()).get(generation.first, 0)
-
-
-def extents(images: Images, segment: Segment) -> list[Extent]:
-    """What the segment wrote, ascending."""
-    with images.opened(image_id=segment.generation.id) as image:
-        if segment.until is not None:
-            image.set_snap_by_id(_snapshot_id(image, segment.until))
-        since = segment.since.name if segment.since else None
-        return list(_changed(image, since))
+def held(images: Images, drive: Drive, live: Generation) -> Iterator[tuple[Segment, list[Extent]]]:
+    """The segments of the head's chain, and what each wrote, ascending."""
+    for image_id, together in itertools.groupby(segments(drive, live), key=lambda segment: segment.generation.id):
+        with images.opened(image_id=image_id) as image:
+            for segment in together:
+                if segment.until is not None:
+                    image.set_snap_by_id(_snapshot_id(image, segment.until))
+                yield segment, list(_changed(image, segment.since.name if segment.since else None))
 
 
 def _snapshot_id(image: Any, name: str) -> int:
@@ -86,16 +83,18 @@ def changed_objects(image: Any, since: str | None) -> Iterator[tuple[int, int]]:
 
 def _changed(image: Any, since: str | None) -> Iterator[Extent]:
     object_bytes: int = image.stat()["obj_size"]
-    exact_bytes = EXACT_OBJECTS * object_bytes
+    exact_bytes, piece_bytes = EXACT_OBJECTS * object_bytes, PIECE_OBJECTS * object_bytes
     any_bytes = False
     for offset, length in changed_objects(image, since):
-        if exact_bytes <= 0 and any_bytes:
-            yield offset, length, True
-            continue
-        exact_bytes -= length
-        for found in _diff(image, offset, length, since, whole=False):
-            any_bytes = True
-            yield found
+        for at in range(offset, offset + length, piece_bytes):
+            piece = min(piece_bytes, offset + length - at)
+            if exact_bytes <= 0 and any_bytes:
+                yield at, piece, True
+                continue
+            exact_bytes -= piece
+            for found in _diff(image, at, piece, since, whole=False):
+                any_bytes = True
+                yield found
 
 
 def _diff(image: Any, offset: int, length: int, since: str | None, *, whole: bool) -> list[Extent]:

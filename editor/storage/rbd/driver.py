@@ -38,7 +38,7 @@ from editor.storage.base import (
 from editor.storage.locks import DriveLocks
 from editor.storage.rbd import ceph
 from editor.storage.rbd.ceph import UNCHANGED, Connection, explained
-from editor.storage.rbd.differences import Extent, extents, joined, segments
+from editor.storage.rbd.differences import Extent, held, joined
 from editor.storage.rbd.flattening import Flattening
 from editor.storage.rbd.generations import (
     GIVEN_UP,
@@ -184,12 +184,14 @@ class RbdStorage(StorageDriver):
         wanted = [layer for layer in chain(parents, live.head) if layer in layers]
         answer: dict[int, int] = {}
         above = 0
-        for segment in segments(found, live):
+        if wanted == [live.head]:
+            return {live.head: 0}
+        for segment, extents in held(self._images, found, live):
             if segment.layer in wanted:
                 answer[segment.layer] = above
             if len(answer) == len(wanted):
                 return answer
-            above += sum(length for _offset, length, _exists in extents(self._images, segment))
+            above += sum(length for _offset, length, _exists in extents)
         # The others are in images that this one was copied free of: all it holds may differ from them.
         return {layer: answer.get(layer, above) for layer in wanted}
 
@@ -200,8 +202,8 @@ class RbdStorage(StorageDriver):
     def _used_bytes(self, drive: int) -> int:
         return sum(
             length
-            for segment in segments(*self._known(drive))
-            for _offset, length, exists in extents(self._images, segment)
+            for _segment, extents in held(self._images, *self._known(drive))
+            for _offset, length, exists in extents
             if exists
         )
 
@@ -406,9 +408,9 @@ class RbdStorage(StorageDriver):
 
     def sha256(self, drive: int) -> str:
         with self._working(drive) as (found, live):
-            held = [each for segment in segments(found, live) for each in extents(self._images, segment) if each[2]]
+            there = [each for _segment, extents in held(self._images, found, live) for each in extents if each[2]]
             with self._images.opened(live.name) as image:
-                return content_hash(live.size_bytes, _blocks(image.read, held, live.size_bytes))
+                return content_hash(live.size_bytes, _blocks(image.read, there, live.size_bytes))
 
     # Serving
 
@@ -507,10 +509,10 @@ class RbdStorage(StorageDriver):
         return look()
 
 
-def _blocks(read: Callable[[int, int], bytes], held: list[Extent], size_bytes: int) -> Iterator[tuple[int, bytes]]:
+def _blocks(read: Callable[[int, int], bytes], there: list[Extent], size_bytes: int) -> Iterator[tuple[int, bytes]]:
     """Offset and content of the blocks that the extents touch, ascending, for `base.content_hash`."""
     following = 0
-    for offset, length in joined(held):
+    for offset, length in joined(there):
         first = max(following, offset // HASH_BLOCK_BYTES * HASH_BLOCK_BYTES)
         following = max(following, -(-(offset + length) // HASH_BLOCK_BYTES) * HASH_BLOCK_BYTES)
         for start in range(first, min(following, size_bytes), OBJECT_BYTES):
