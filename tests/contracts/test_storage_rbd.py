@@ -219,8 +219,8 @@ class TestPools:
         ("wrong", "sentence"),
         [
             ({"conf": "/nowhere/ceph.conf"}, "The Ceph configuration /nowhere/ceph.conf cannot be read"),
-            ({"user": "stranger"}, "the user client.stranger"),
-            ({"pool": "absent"}, "The Ceph pool absent"),
+            ({"user": "stranger"}, "There is no keyring of client.stranger where"),
+            ({"pool": "absent"}, "There is no pool absent in the Ceph cluster."),
             ({"user": "reader"}, "does not allow client.reader"),
             ({"pool": "bare", "user": "admin"}, "rbd pool init bare"),
         ],

@@ -5,7 +5,7 @@ on PyPI. They are loaded from where the distribution keeps them, these two modul
 
 Exceptions, turned into StorageError by `explained`:
 
-    Missing     the libraries are not there, or are of another Python; its text is the sentence
+    Missing     the libraries, the user or the pool are not there; its text is the sentence
     OSError of rados and rbd, with an errno as the system's
 """
 
@@ -44,7 +44,7 @@ _loading = threading.Lock()
 
 
 class Missing(Exception):
-    """The libraries of Ceph cannot be loaded; the text is a sentence."""
+    """Something that it takes to reach a pool is not there; the text says what, in a sentence."""
 
 
 @functools.cache
@@ -187,10 +187,22 @@ class Connection:
             "log_to_stderr": "false",
             "err_to_stderr": "false",
         }
-        handle = library.Rados(conffile=conf, rados_id=self.cluster.user, conf=limits)
+        user, name = self.cluster.user, self.cluster.pool
+        handle = library.Rados(conffile=conf, rados_id=user, conf=limits)
         try:
-            handle.connect(timeout=int(self._seconds))
-            pool = handle.open_ioctx(self.cluster.pool)
+            try:
+                handle.connect(timeout=int(self._seconds))
+            except library.ObjectNotFound as error:
+                raise Missing(
+                    f"There is no keyring of client.{user} where {conf} says, or the Ceph cluster does not know it. "
+                    f"Make the user, and name its keyring in the section [client.{user}] of that file."
+                ) from error
+            try:
+                pool = handle.open_ioctx(name)
+            except library.ObjectNotFound as error:
+                raise Missing(
+                    f"There is no pool {name} in the Ceph cluster. Check the storage pool's settings."
+                ) from error
             # In a full cluster: say so instead of waiting, and let what frees room through.
             pool.set_osdmap_full_try()
             return _Session(handle, pool)
@@ -268,8 +280,8 @@ _TOLD = {
         "Try again: a new connection is made.",
     ),
     errno.ENOENT: (
-        "The Ceph pool {cluster.pool}, the user client.{cluster.user}, or what was looked for in it does not exist.",
-        "Check the storage pool's settings; if they are right, try again.",
+        "Something that belongs to this drive is not in the Ceph pool {cluster.pool} any more.",
+        "Look at the drive again.",
     ),
     errno.EIO: ("The Ceph cluster reports errors of its disks.", "Check its health: ceph health detail"),
 }

@@ -321,6 +321,7 @@ class RbdStorage(StorageDriver):
         with self._working(drive, gives_way=True, state=SAME_CONTENT) as (_found, live):
             if head != live.head:
                 raise other_head(live.head)
+            self._trash.empty_soon()  # what an earlier process left there too
 
             def stop() -> bool:
                 return should_stop() or self._locks.wanted(self._drive_folder(drive))

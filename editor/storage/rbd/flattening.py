@@ -42,7 +42,7 @@ class Flattening:
         """
         with self._lock:
             copy = self._copies.get(name)
-            if copy is None:
+            if copy is None or copy.ended.is_set():
                 copy = self._copies[name] = _Copy()
                 threading.Thread(target=self._run, args=(name, copy), name=f"flatten {name}", daemon=True).start()
         while not copy.ended.wait(POLL_SECONDS):

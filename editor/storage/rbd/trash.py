@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 PIECE_OBJECTS = 64
 RETRY_SECONDS = 10
+LEAVING_SECONDS = 10
 TRIES = 30
 
 
@@ -102,7 +103,7 @@ class Trash:
         with self._lock:
             thread = self._thread
         if thread is not None:
-            thread.join()
+            thread.join(LEAVING_SECONDS)
 
     def empty(self) -> bool:
         """Remove what is there; False when something has to wait, or it was told to stop. Raises what librbd raises."""
