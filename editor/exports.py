@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -28,6 +29,7 @@ from editor.iscsi import Export, Exporter, ExportError, Target
 from editor.iscsi_names import chap_user, initiator_iqn, serial_number, target_iqn
 from editor.models import Drive, Event, Result, StoragePool
 from editor.reconcile import Job, Lane
+from editor.rules import why_not_logged_out
 from editor.sealed import SealError
 from editor.storage import Device, StorageError, UnknownDrive
 from editor.volumes import driver_of
@@ -55,6 +57,11 @@ def exporter() -> Exporter | None:
     if settings.ISCSI_EXPORTER == "none":
         return None
     return iscsi.exporter_for(settings.ISCSI_EXPORTER, settings.DATA_DIR / "iscsi", settings.ISCSI_PORTAL)
+
+
+def _last_exporter() -> Exporter:
+    """Answers what serves drives; or what did before that was switched off, and may do so still."""
+    return exporter() or iscsi.exporter_for("tgt", settings.DATA_DIR / "iscsi", settings.ISCSI_PORTAL)
 
 
 def jobs(now: datetime, since: datetime) -> Iterator[Job]:
@@ -113,6 +120,9 @@ def look() -> None:
         return
     targets, error = _targets(one)
     devices = dict(_devices())
+    by_name: defaultdict[str, list[Target]] = defaultdict(list)
+    for found in (targets or {}).values():
+        by_name[_name_in(found.iqn)].append(found)
     rows = Drive.objects.select_related("instance", "drive_array").filter(
         Q(instance__server__isnull=False, head_layer__isnull=False)
         | Q(exported=True)
@@ -122,35 +132,41 @@ def look() -> None:
     changed: list[Drive] = []
     again: list[Drive] = []
     logged_out: list[int] = []
+    was_due: set[int] = set()
     for drive in known:
         if drive.pool_id not in devices:
             continue  # its pool could not be asked: what was known stands
-        seen = _compare(drive, targets.get(target_iqn(drive)), devices[drive.pool_id].get(drive.pk), error)
+        iqn = target_iqn(drive)
+        of_drive = by_name[_name_in(iqn)]
+        target = next((one for one in of_drive if one.iqn == iqn), None)
+        others = [one for one in of_drive if one.iqn != iqn]
+        seen = _compare(drive, target, others, devices[drive.pool_id].get(drive.pk), error)
+        if targets is None:
+            seen = seen._replace(sessions=drive.sessions)  # nobody is known to have logged out
         if seen.due and drive.export_error and not drive.export_due:
             again.append(drive)
             seen = seen._replace(due=False)
         if seen != (drive.exported, drive.export_due, drive.sessions, drive.export_error):
             logged_out += [drive.pk] if drive.sessions and not seen.sessions else []
+            was_due.update({drive.pk} if drive.export_due else ())
             drive.exported, drive.export_due, drive.sessions, drive.export_error = seen
             changed.append(drive)
-    _tell(changed)
+    _tell(changed, was_due)
     turn = random.sample(again, min(AGAIN, len(again)))
     Drive.objects.filter(pk__in=[drive.pk for drive in turn]).update(export_due=True)
-    _remove_strangers(one, targets)
+    _remove_strangers(one, targets or {})
     long_ago = timezone.now() - COUNT_EVERY
     written = [drive.pk for drive in known if drive.sessions and (drive.observed_at or long_ago) <= long_ago]
     Drive.objects.filter(pk__in=[*written, *logged_out]).update(observe_due=True)
 
 
-def _targets(one: Exporter) -> tuple[dict[str, Target], str]:
-    """What is served by IQN, or why nothing can be."""
-    if missing := one.missing_programs():
-        return {}, missing
+def _targets(one: Exporter) -> tuple[dict[str, Target] | None, str]:
+    """What is served by IQN, None when that is not known; and why nothing can be, or ""."""
     try:
-        return one.targets(), ""
+        return one.targets(), one.missing_programs() or ""
     except ExportError as error:
         log.warning("What is served over iSCSI could not be read: %s %s", error, error.detail)
-        return {}, str(error)
+        return None, str(error)
 
 
 def _devices() -> Iterator[tuple[int, dict[int, Device]]]:
@@ -167,32 +183,40 @@ def is_wanted(drive: Drive) -> bool:
     return drive.head_layer is not None and drive.instance is not None and drive.instance.server_id is not None
 
 
-def _compare(drive: Drive, target: Target | None, device: Device | None, error: str) -> _Seen:
-    sessions = [[session.initiator, session.address] for session in target.sessions] if target else []
+def _compare(drive: Drive, target: Target | None, others: list[Target], device: Device | None, error: str) -> _Seen:
+    """`others` are the drive's targets by names of other times (see `_remove_others`)."""
+    of_drive = [target, *others] if target else others
+    sessions = [[session.initiator, session.address] for one in of_drive for session in one.sessions]
     served = target is not None and device is not None and target.device == device.name
     if not is_wanted(drive):
         return _Seen(served, target is not None or device is not None, sessions, "")
     assert drive.instance is not None  # it is wanted
     right = (
         served
+        and not others
         and target is not None
         and target.initiators == {initiator_iqn(drive.instance)}
         and target.users == {chap_user(drive.instance)}
     )
     if error:
-        return _Seen(exported=False, due=False, sessions=[], error=error)
+        return _Seen(exported=False, due=False, sessions=sessions, error=error)
     return _Seen(served, drive.export_due or not right, sessions, "" if right else drive.export_error)
 
 
-def _tell(changed: list[Drive]) -> None:
-    """Writes down what is new, unless somebody holds the drive: it is in his hands, and he says how it ends."""
+def _tell(changed: list[Drive], was_due: Collection[int]) -> None:
+    """Writes down what is new, unless somebody holds the drive: it is in his hands, and he says how it ends.
+
+    What became due since the look began (`was_due` were so then) stays due.
+    """
     if not changed:
         return
     topics: defaultdict[int, list[str]] = defaultdict(list)
     with transaction.atomic():
         free = Drive.objects.select_for_update(of=("self",)).filter(pk__in=[drive.pk for drive in changed], hold="")
-        pks = set(free.order_by("pk").values_list("pk", flat=True))
-        told = [drive for drive in changed if drive.pk in pks]
+        due_now = dict(free.order_by("pk").values_list("pk", "export_due"))
+        told = [drive for drive in changed if drive.pk in due_now]
+        for drive in told:
+            drive.export_due = drive.export_due or (due_now[drive.pk] and drive.pk not in was_due)
         Drive.objects.bulk_update(told, ["exported", "export_due", "sessions", "export_error"], batch_size=100)
         for drive in told:
             topics[drive.drive_array.infrastructure_id].append(drive.topic)
@@ -224,11 +248,11 @@ def _drive_of(iqn: str) -> int | None:
 
 def serve(pk: int) -> None:
     """Serves a drive, or ends that, as it should be."""
+    # First, so that what is asked for meanwhile is done afterwards.
+    Drive.objects.filter(pk=pk, hold="").update(export_due=False)
     drive = _drive(pk)
     if drive is None or drive.hold:
         return
-    # First, so that what is asked for meanwhile is done afterwards.
-    Drive.objects.filter(pk=pk).update(export_due=False)
     try:
         if is_wanted(drive):
             bring_back(drive)
@@ -255,12 +279,14 @@ def bring_back(drive: Drive) -> None:
         password = chap_password(instance)
     except SealError as error:
         raise ExportError(f"{error} {drive.label} is not served until then.", detail=error.detail) from error
+    device = driver.activate(drive.pk)
+    _remove_others(one, iqn)
     one.publish(
         Export(
             drive=drive.pk,
             iqn=iqn,
             serial=serial_number(drive),
-            device=driver.activate(drive.pk),
+            device=device,
             initiator=initiator_iqn(instance),
             user=chap_user(instance),
             password=password,
@@ -275,18 +301,47 @@ def take_away(drive: Drive, *, for_good: bool = False) -> None:
     Raises ExportError, naming it, when an initiator is logged in: whatever a BMC says, its server is not off. Then
     nothing was changed. `for_good` also gives up the target's name.
     """
-    one, driver = exporter(), driver_of(drive.pool)
+    one, driver = _last_exporter(), driver_of(drive.pool)
     iqn = target_iqn(drive)
     # First, since this has a time limit: what serves all drives would wait for a cluster that is away.
     with suppress(UnknownDrive):
         driver.head(drive.pk)
-    if one is not None and for_good:
+    _remove_others(one, iqn)
+    if for_good:
         one.remove(iqn)
-    elif one is not None:
+    else:
         one.withdraw(iqn)
-    # Also where serving was switched off: a drive that was served then is still active.
     driver.deactivate(drive.pk)
     _note(drive, exported=False)
+
+
+def _remove_others(one: Exporter, iqn: str) -> None:
+    """Takes away targets that serve the same drive by another name: that of another IQN_PREFIX. Raises ExportError.
+
+    Who is logged in there would be a second writer beside whoever logs in here.
+    """
+    for other in one.targets():
+        if other != iqn and _name_in(other) == _name_in(iqn):
+            one.remove(other)
+
+
+def _name_in(iqn: str) -> str:
+    """What stands behind any IQN_PREFIX: "drive-7"."""
+    return re.split("[:.]", iqn)[-1]
+
+
+def why_not_logged_out_now(drives: Iterable[Drive]) -> str | None:
+    """As `why_not_logged_out` of the first drive to which an initiator is logged in, asking the target itself."""
+    try:
+        targets = _last_exporter().targets()
+    except ExportError as error:
+        return f"{error} So it is not known whether a server is logged in to its drives."
+    for drive in drives:
+        target = targets.get(target_iqn(drive))
+        drive.sessions = [[session.initiator, session.address] for session in target.sessions] if target else []
+        if reason := why_not_logged_out(drive):
+            return reason
+    return None
 
 
 def bring_back_or_note(drive: Drive) -> str:
@@ -329,10 +384,7 @@ def _drive(pk: int) -> Drive | None:
 
 def stop() -> None:
     """Ends serving all drives. Raises ExportError, and serves on, while an initiator is logged in somewhere."""
-    one = exporter()
-    if one is None:
-        return
-    one.stop()
+    _last_exporter().stop()
     for pool in StoragePool.objects.order_by("pk"):
         driver = driver_of(pool)
         for pk in driver.devices():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
@@ -73,6 +75,60 @@ def test_open_session_is_forgotten_where_serving_was_switched_off(served: World,
     look_and_work(served)
 
     assert (served.drive.sessions, served.drive.exported) == ([], False)
+
+
+def test_who_is_logged_in_by_a_former_name_stands_against_a_revert_and_a_second_target(
+    served: World, settings: Settings
+) -> None:
+    """Whoever changes IQN_PREFIX must not get two targets, with two writers, for one drive."""
+    snapshot, before = served.take("first"), name(served)
+    served.write("second")
+    served.switch_off()
+    exporter().log_in(before)
+    settings.IQN_PREFIX = "iqn.2026-12.org.example:other"
+
+    look_and_work(served)
+    look_and_work(served)
+
+    assert set(exporter().targets()) == {before}
+    assert served.drive.sessions
+    assert "still logged in" in served.drive.export_error
+    with pytest.raises(ExportError, match="still logged in"):
+        exports.take_away(served.drive)
+    assert (served.content(), served.drive.snapshots.get()) == ("second", snapshot)
+
+    exporter().log_out(before)
+    look_and_work(served)
+    look_and_work(served)
+    assert set(exporter().targets()) == {name(served)}
+    assert (served.drive.exported, served.drive.export_error) == (True, "")
+
+
+def test_session_that_was_known_is_not_forgotten_while_the_exporter_does_not_answer(served: World) -> None:
+    exporter().log_in(name(served))
+    look_and_work(served)
+    exporter().fail_next("targets", ExportError("The iSCSI target tgtd does not answer."))
+
+    exports.look()
+
+    assert served.drive.sessions
+    assert not served.drive.exported
+
+
+def test_what_becomes_due_during_a_look_stays_due(served: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new CHAP password would never reach the target otherwise: a look compares no passwords."""
+    exporter().log_in(name(served))
+    look = exports._compare
+
+    def compare(*arguments: Any) -> Any:
+        Drive.objects.update(export_due=True)
+        return look(*arguments)
+
+    monkeypatch.setattr(exports, "_compare", compare)
+
+    exports.look()
+
+    assert (served.drive.export_due, len(served.drive.sessions)) == (True, 1)
 
 
 @pytest.mark.parametrize("fate", ["host", "exporter", "device"])

@@ -24,7 +24,8 @@ class Command(PeoplesCommand):
         parser.add_argument("what", nargs="?", choices=["list", "stop"], default="list")
 
     def handle(self, *args: Any, what: str, **options: Any) -> None:
-        if exports.exporter() is None:
+        # What was served before that was switched off can be ended.
+        if exports.exporter() is None and what == "list":
             raise CommandError(OFF)
         try:
             self.stop() if what == "stop" else self.list()
