@@ -24,7 +24,7 @@ SIDE_BY_SIDE = 16
 """So many drives of one deploy are in the worker's hands at a time: a snapshot waits for few of them, not for all."""
 
 _OF_SERVERS = (Kind.SHUT_DOWN, Kind.POWER_ON)
-_OF_A_DRIVE = (Kind.GROW, Kind.DESTROY)
+_OF_A_DRIVE = (Kind.DETACH, Kind.GROW, Kind.DESTROY)
 _ASK_BMCS = (*_OF_SERVERS, *_OF_A_DRIVE, Kind.ALLOCATE, Kind.RELEASE)
 
 
@@ -77,7 +77,7 @@ def _due(items: list[DeployItem], *, stopping: bool) -> Iterator[DeployItem]:
 
 
 def _key(item: DeployItem) -> str:
-    """Items that work on the bytes of a drive take their turn with all else that does."""
+    """Items that work on the bytes of a drive, or take it away from its server, take their turn with all that do."""
     if item.step.kind in _OF_A_DRIVE:
         return f"drive-{item.payload['drive']}"
     return f"deploy-item-{item.pk}"
