@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from editor import servers
+from editor import exports, servers
 from editor.actions import power_topics
 from editor.models import DeployItem, DeployState, Drive, Event, Instance, Power, Result, Server, Told, User
 from editor.reconcile import Job, Lane
@@ -38,7 +38,7 @@ def carry_out(pk: int) -> None:
     new = Server.objects.select_related("replaces__instance_array", "replaces__server").filter(pk=pk).first()
     if new is None or new.replaces is None:
         return
-    why = _why_not_now(new, new.replaces.server)
+    why = _why_not_now(new, new.replaces.server) or _why_logged_in(new.replaces)
     with transaction.atomic():
         _settle(new, why)
 
@@ -50,6 +50,11 @@ def _why_not_now(new: Server, old: Server | None) -> str | None:
     if servers.read(new.pk) == Power.UNKNOWN:
         return f"The BMC of {new} does not answer. Have its connection checked, or choose another server."
     return None
+
+
+def _why_logged_in(instance: Instance) -> str | None:
+    """The second witness, also of a server that is said to have no power: the new one comes by the same names."""
+    return exports.why_not_logged_out_now(instance.drives.select_related("drive_array").order_by("pk"))
 
 
 def _why_may_run(old: Server, *, vouched: bool) -> str | None:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 
 from editor.models import Drive, Instance, Power, Server, Trust, User
+from editor.rules import why_not_logged_out
 
 _SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/-]{0,39}", re.ASCII)
 _FINGERPRINT = re.compile(r"(?:sha-?256 fingerprint=)?((?:[0-9a-f]{2}:?){31}[0-9a-f]{2})", re.ASCII | re.IGNORECASE)
@@ -183,6 +184,8 @@ def why_not_replace(instance: Instance, *, vouched: bool = False) -> str | None:
     for drive in instance.drives.select_related("drive_array").order_by("pk"):
         if drive.hold:
             return f"{drive.label} is busy: {drive.hold} Try again in a moment."
+        if reason := why_not_logged_out(drive):
+            return reason
     if server.power == Power.UNKNOWN and not vouched:
         reason = f" {server.power_error}" if server.power_error else ""
         return (

@@ -428,6 +428,17 @@ def test_exports_are_ended_unless_somebody_uses_them(drives: list[Drive], served
     assert driver_of(drives[0].pool).devices() == {}
 
 
+def test_drive_is_not_written_while_its_server_has_just_logged_in(
+    drives: list[Drive], served: SimulatedExporter
+) -> None:
+    served.log_in(target_iqn(drives[0]))
+
+    said = refusal("drive", "write", str(drives[0].pk), "--text", "x")
+
+    assert "is still logged in" in said
+    assert said.endswith("Nothing was written.")
+
+
 def test_exports_are_not_ended_under_a_worker(served: SimulatedExporter) -> None:
     lock = worker_lock()
     assert lock

@@ -6,13 +6,17 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
-from editor import actions, deploys, edits, entries, inventory, replacement, servers
+from editor import actions, deploys, edits, entries, exports, inventory, replacement, servers
+from editor.iscsi.simulated import SimulatedExporter
+from editor.iscsi_names import target_iqn
 from editor.models import Deploy, DeployState, Drive, Event, Instance, Power, PowerCommand, Result, Server, User
 from editor.power import PowerCommand as Told
 from editor.reconcile import Worker
 from editor.review import review
 from editor.rules import Refused
+from editor.volumes import driver_of
 from snapshots import actions as snapshot_actions
 from tests import factories
 
@@ -250,3 +254,26 @@ def test_second_worker_finds_nothing_left_to_do(rack: Rack) -> None:
     rack.work()
 
     assert Event.objects.count() == events
+
+
+def test_server_that_is_logged_in_to_its_drives_is_not_replaced_whatever_anybody_says(
+    rack: Rack, settings: Settings
+) -> None:
+    """The new one comes by the same names: two would write to one drive."""
+    settings.ISCSI_EXPORTER = "simulated"
+    drive = Drive.objects.get()
+    driver_of(drive.pool).create_drive(drive.pk, layer=1, size_bytes=drive.size_bytes)
+    rack.work()
+    one = exports.exporter()
+    assert isinstance(one, SimulatedExporter)
+    rack.ask(vouched=True)
+    one.log_in(target_iqn(drive))
+
+    rack.work()
+
+    assert rack.instance.server == rack.old
+    assert "is still logged in" in rack.told()[-1][1]
+
+    exports.look()
+    with pytest.raises(Refused, match="is still logged in"):
+        rack.ask(vouched=True)

@@ -13,7 +13,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 from django.db.models import QuerySet
 
-from editor import backup, servers
+from editor import backup, exports, servers
 from editor.audit import path_of
 from editor.management.base import PeoplesCommand
 from editor.models import Drive, Event, Power, Result
@@ -170,10 +170,12 @@ def check_still(pk: int, head: int | None) -> None:
 
 
 def check_server(drive: Drive) -> None:
-    """Asks the BMC itself: what is stored may be seconds old. Raises Refused unless the server is off."""
+    """Asks BMC and target themselves: what is stored may be seconds old. Raises Refused unless the server is off."""
     instance = drive.instance
     if instance and instance.server_id and (power := servers.read_twice(instance.server_id)) != Power.OFF:
         raise Refused(f"{instance} is {power.label.lower()}, says its BMC now. Nothing was written.")
+    if reason := exports.why_not_logged_out_now([drive]):
+        raise Refused(f"{reason} Nothing was written.")
 
 
 def source(drive: Drive, *, offset: int, text: str | None, file: Path | None, **options: Any) -> Iterator[bytes]:
