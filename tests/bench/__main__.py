@@ -1,6 +1,7 @@
-"""`python -m tests.bench`: prints five tables in Markdown, for README.
+"""`python -m tests.bench`: prints tables in Markdown, for README.
 
-Starts the real server four times, on ports and data folders of its own, and Chromium. Does not touch DATA_DIR.
+Starts the real server four times, on ports and data folders of its own, and Chromium; drives of each engine, for which
+it mounts file systems and starts a Ceph cluster where it can. Does not touch DATA_DIR.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from pathlib import Path
 
 from playwright.sync_api import Browser
 
-from tests.bench import bmcs, canvas, clicks, designs
+from tests.bench import bmcs, by_engine, canvas, clicks, designs
 from tests.bench.browser import chromium, signed_in
+from tests.bench.engines import ENGINES
 from tests.bench.server import installation, running, seed
 
 ARRAYS = (3, 100, 1000)
@@ -31,9 +33,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measures what a person waits for.")
     parser.add_argument("--rounds", type=int, default=20, help="how often each is measured, default: %(default)s")
     parser.add_argument("--seconds", type=float, default=6, help="of zooming and of panning, default: %(default)s")
-    parser.add_argument("--quick", action="store_true", help="see that it runs, in less than a minute")
+    parser.add_argument("--quick", action="store_true", help="see that it runs, in some minutes")
     parser.add_argument("--bmcs", type=int, default=500, help="how many are polled, default: %(default)s")
-    parser.add_argument("--only", choices=PARTS, help="one part of it")
+    parser.add_argument("--engines", choices=ENGINES, nargs="+", default=ENGINES, help="default: all that can run here")
+    parser.add_argument("--drives", type=int, default=1000, help="in one pool, default: %(default)s")
+    parser.add_argument("--served", type=int, default=1000, help="how many of these, default: %(default)s")
+    parser.add_argument("--only", choices=[*IN_BROWSER, *BY_ENGINE], help="one part of it")
     parser.add_argument("--folder", type=Path, help="where to keep the data; on the disk to be measured")
     parser.add_argument("--chromium", default="/usr/bin/chromium", help="default: %(default)s")
     chosen = parser.parse_args()
@@ -42,12 +47,16 @@ def main() -> None:
         chosen.rounds, chosen.seconds, chosen.bmcs, warm_up = 1, 1, 40, 0
     folder = Path(tempfile.mkdtemp(prefix="editor-bench-", dir=chosen.folder))
     try:
-        with chromium(chosen.chromium) as browser:
-            head(chosen, browser.version)
-            for name, part in PARTS.items():
-                if chosen.only in (None, name):
-                    for title, report in part(chosen, browser, folder, warm_up):
-                        print(f"### {title}\n\n{report}\n", flush=True)
+        head(chosen)
+        if chosen.only not in BY_ENGINE:
+            with chromium(chosen.chromium) as browser:
+                print(f"Chromium {browser.version}, software rendering.\n", flush=True)
+                for name, in_browser in IN_BROWSER.items():
+                    if chosen.only in (None, name):
+                        show(in_browser(chosen, browser, folder, warm_up))
+        for name, by_each in BY_ENGINE.items():
+            if chosen.only in (None, name):
+                show(by_each(chosen, folder, warm_up))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -96,14 +105,20 @@ def of_bmcs(chosen: argparse.Namespace, browser: Browser, folder: Path, warm_up:
     yield "Polling BMCs", bmcs.report(polled)
 
 
-PARTS = {"clicks": of_clicks, "canvas": of_canvas, "design": of_design, "bmcs": of_bmcs}
+IN_BROWSER = {"clicks": of_clicks, "canvas": of_canvas, "design": of_design, "bmcs": of_bmcs}
+BY_ENGINE = {"drives": by_engine.of_drives, "throughput": by_engine.of_throughput, "scale": by_engine.of_scale}
 
 
-def head(chosen: argparse.Namespace, chromium_version: str) -> None:
+def show(parts: Iterator[Part]) -> None:
+    for title, report in parts:
+        print(f"### {title}\n\n{report}\n", flush=True)
+
+
+def head(chosen: argparse.Namespace) -> None:
     load = os.getloadavg()[0]
     print(
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} CPUs (load {load:.1f} at the start), "
-        f"Chromium {chromium_version}, software rendering, rounds: {chosen.rounds}. Milliseconds, "
+        f"rounds: {chosen.rounds}. Milliseconds, "
         "median / 95th percentile. Repeat with `make bench`; options: `.venv/bin/python -m tests.bench --help`.\n",
         flush=True,
     )

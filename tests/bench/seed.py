@@ -52,6 +52,7 @@ from snapshots import actions  # noqa: E402
 from tests.bench import emulated  # noqa: E402
 
 GB_IN_MB = 1024
+MIB = 1024 * 1024
 DRIVES = (
     ("1 GiB", GB_IN_MB, 0),
     ("100 GiB", 100 * GB_IN_MB, 0),
@@ -65,10 +66,7 @@ SERVERS_READ_PER_ARRAY = 10
 
 
 def main(what: str, *arguments: str) -> dict[str, Any]:
-    call_command("migrate", verbosity=0)
-    # Setting a password, even none, would end the sessions that an earlier call answered.
-    owner = User.objects.filter(email="bench@example.org").first()
-    owner = owner or User.objects.create_user("bench@example.org", None, name="Bench")
+    owner = make_owner()
     if what == "drives":
         made = drives(owner)
     elif what == "bmcs":
@@ -80,14 +78,22 @@ def main(what: str, *arguments: str) -> dict[str, Any]:
     return made | {"session": _session(owner)}
 
 
+def make_owner() -> User:
+    """Answers whom all of it belongs to; the database is made, if there is none."""
+    call_command("migrate", verbosity=0)
+    # Setting a password, even none, would end the sessions that an earlier call answered.
+    owner = User.objects.filter(email="bench@example.org").first()
+    return owner or User.objects.create_user("bench@example.org", None, name="Bench")
+
+
 def drives(owner: User) -> dict[str, Any]:
     """One server, off, with a drive of each size: each in an array of its own, served, with two snapshots."""
-    infrastructure, networks = _infrastructure(owner, "bench-drives")
-    array = _instance_array(networks, "bench", count=1)
+    infrastructure, networks = make_infrastructure(owner, "bench-drives")
+    array = make_instance_array(networks, "bench", count=1)
     pool = StoragePool.objects.create(label="Bench")
     made: list[tuple[str, int, Drive]] = []
     for name, size_mb, writes in DRIVES:
-        drive_array = _drive_array(array, f"drive-{len(made) + 1}", size_mb=size_mb)
+        drive_array = make_drive_array(array, f"drive-{len(made) + 1}", size_mb=size_mb)
         instance = array.instances.get()
         drive = Drive.objects.create(drive_array=drive_array, number=1, instance=instance, pool=pool, size_mb=size_mb)
         made.append((name, writes, drive))
@@ -140,14 +146,14 @@ def _scatter(drive: Drive, writes: int, chance: random.Random) -> None:
 
 def canvas(owner: User, arrays: int) -> dict[str, Any]:
     """Half InstanceArrays, half DriveArrays on them, in lanes. Rows only: no drive is made, none is worked on."""
-    infrastructure, networks = _infrastructure(owner, f"bench-{arrays}")
+    infrastructure, networks = make_infrastructure(owner, f"bench-{arrays}")
     pool, _ = StoragePool.objects.get_or_create(label="Drawn only", defaults={"engine": "simulated"})
     for number in range(1, arrays // 2 + 2):
         if number * 2 - 1 > arrays:
             break
-        array = _instance_array(networks, f"web-{number}", count=SERVERS_PER_ARRAY)
+        array = make_instance_array(networks, f"web-{number}", count=SERVERS_PER_ARRAY)
         for attached in range(1 if number * 2 <= arrays else 0):
-            drive_array = _drive_array(array, f"web-{number}-data-{attached + 1}", size_mb=40 * GB_IN_MB)
+            drive_array = make_drive_array(array, f"web-{number}-data-{attached + 1}", size_mb=40 * GB_IN_MB)
             Drive.objects.bulk_create(
                 Drive(
                     drive_array=drive_array,
@@ -174,9 +180,9 @@ def canvas(owner: User, arrays: int) -> dict[str, Any]:
 
 def bmcs(owner: User, number: int, *, port: str, fingerprint: str) -> dict[str, Any]:
     """Nobody has read any of them yet."""
-    infrastructure, networks = _infrastructure(owner, "bench-bmcs")
+    infrastructure, networks = make_infrastructure(owner, "bench-bmcs")
     for first in range(0, number, SERVERS_READ_PER_ARRAY):
-        _instance_array(networks, f"web-{first}", count=min(SERVERS_READ_PER_ARRAY, number - first))
+        make_instance_array(networks, f"web-{first}", count=min(SERVERS_READ_PER_ARRAY, number - first))
     password = sealed.first_key().seal("a password")
     servers = list(Server.objects.order_by("pk"))
     for index, server in enumerate(servers):
@@ -198,13 +204,13 @@ def bmcs(owner: User, number: int, *, port: str, fingerprint: str) -> dict[str, 
 
 
 def deploy(owner: User) -> dict[str, Any]:
-    infrastructure, _ = _infrastructure(owner, "bench-deploy")
+    infrastructure, _ = make_infrastructure(owner, "bench-deploy")
     StoragePool.objects.update(storage_type=StorageType.HDD)  # what was drawn only takes nothing new
     StoragePool.objects.create(label="Deployed")
     return {"infrastructure": infrastructure.pk}
 
 
-def _infrastructure(owner: User, label: str) -> tuple[Infrastructure, list[Network]]:
+def make_infrastructure(owner: User, label: str) -> tuple[Infrastructure, list[Network]]:
     infrastructure = Infrastructure.objects.create(label=label)
     Membership.objects.create(infrastructure=infrastructure, user=owner, role=Role.OWNER)
     return infrastructure, [
@@ -213,7 +219,7 @@ def _infrastructure(owner: User, label: str) -> tuple[Infrastructure, list[Netwo
     ]
 
 
-def _instance_array(networks: list[Network], label: str, *, count: int) -> InstanceArray:
+def make_instance_array(networks: list[Network], label: str, *, count: int) -> InstanceArray:
     """Its servers are off, and the simulated machines agree."""
     server_type, _ = ServerType.objects.get_or_create(label="M.16.64", defaults={"cores": 16, "ram_gb": 64})
     array = InstanceArray.objects.create(
@@ -238,7 +244,7 @@ def _instance_array(networks: list[Network], label: str, *, count: int) -> Insta
     return array
 
 
-def _drive_array(array: InstanceArray, label: str, *, size_mb: int) -> DriveArray:
+def make_drive_array(array: InstanceArray, label: str, *, size_mb: int) -> DriveArray:
     return DriveArray.objects.create(
         infrastructure=array.infrastructure,
         instance_array=array,

@@ -49,25 +49,35 @@ class Installation:
         return mine | iscsi | {"DATA_DIR": str(self.folder), "PORT": str(self.port)}
 
 
-@contextlib.contextmanager
-def installation(folder: Path, *, iscsi: bool = False) -> Iterator[Installation]:
-    """Gives a new installation in `folder`, which is made, with free ports; afterwards it serves no drive any more."""
+def new_installation(folder: Path, *, iscsi: bool = False) -> Installation:
+    """Answers an installation in `folder`, which is made, with free ports."""
     folder.mkdir(parents=True)
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        where = Installation(folder, one.getsockname()[1], other.getsockname()[1] if iscsi else None)
+        return Installation(folder, one.getsockname()[1], other.getsockname()[1] if iscsi else None)
+
+
+@contextlib.contextmanager
+def installation(folder: Path, *, iscsi: bool = False) -> Iterator[Installation]:
+    """Gives a new installation; afterwards it serves no drive any more."""
+    where = new_installation(folder, iscsi=iscsi)
     try:
         yield where
     finally:
-        if where.iscsi_port:
+        if iscsi:
             stop = [sys.executable, "manage.py", "exports", "stop"]
             subprocess.run(stop, cwd=ROOT, env=where.environment, stdout=subprocess.DEVNULL, check=False)
 
 
 def seed(where: Installation, *what: str) -> Any:
     """Runs `python -m tests.bench.seed` on the installation and answers what it printed, from JSON."""
-    command = [sys.executable, "-m", "tests.bench.seed", *what]
+    return ask(where, "seed", *what)
+
+
+def ask(where: Installation, module: str, *arguments: str) -> Any:
+    """Runs `python -m tests.bench.MODULE` on the installation and answers what it printed last, from JSON."""
+    command = [sys.executable, "-m", f"tests.bench.{module}", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=where.environment, stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @contextlib.contextmanager
