@@ -5,18 +5,21 @@ waits no longer than that; copying files (FICLONE) takes time in proportion to t
 read or write them. By system calls, not by the program btrfs: they need no packages, end at once when they are
 refused, and leave nothing running behind when this process is killed.
 
+A snapshot holds all that was written before it began. Of what is written while it is made, and not flushed, it may hold
+some without what came before that: the kernel writes out in its own order. What was flushed is never missing below
+something later, so it is what a disk with a write cache has after a power cut (measured: 1 GiB scattered, unflushed).
+
 Numbers and structures: linux/btrfs.h, https://btrfs.readthedocs.io/en/latest/dev/dev-btrfs-ioctl.html
 """
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import struct
 from pathlib import Path
 
-from editor.storage import rawdisk
+from editor.storage import ioctls, rawdisk
 from editor.storage.base import Check
 from editor.storage.copies import CopyStorage
 from editor.storage.mounts import mount_of
@@ -83,7 +86,7 @@ class BtrfsStorage(CopyStorage):
         self.make_copy(folder / "live-1", folder / "frozen-1", frozen=True)
         with rawdisk.opened(folder / "live-1/disk") as disk:
             flags = bytearray(8)
-            fcntl.ioctl(disk, FS_IOC_GETFLAGS, flags)
+            ioctls.ioctl(disk, FS_IOC_GETFLAGS, flags)
         return [
             Check("Snapshots of subvolumes"),
             Check("Copy on write", self._why_not_written_in_place(int.from_bytes(flags[:4], "little"))),
@@ -112,4 +115,4 @@ def _is_subvolume(folder: Path) -> bool:
 
 def _tell(folder: Path, request: int, arguments: bytes) -> None:
     with rawdisk.opened(folder) as descriptor:
-        fcntl.ioctl(descriptor, request, bytearray(arguments))
+        ioctls.ioctl(descriptor, request, bytearray(arguments))

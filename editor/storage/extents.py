@@ -4,10 +4,11 @@ Takes time in proportion to the extents, about 3 µs for each of a file: for wor
 structures: linux/fiemap.h and linux/fs.h, https://docs.kernel.org/filesystems/fiemap.html
 """
 
-import fcntl
 import struct
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from editor.storage import ioctls
 
 FS_IOC_FIEMAP = 0xC020660B  # _IOWR('f', 11, struct fiemap)
 FIEMAP_FLAG_SYNC = 0x1
@@ -45,7 +46,7 @@ class Extent(NamedTuple):
 def count(descriptor: int) -> int:
     """How many extents a file has, what is not written out yet included. Reads none of them."""
     request = bytearray(REQUEST.pack(0, EVERYTHING, FIEMAP_FLAG_SYNC, 0, 0, 0))
-    fcntl.ioctl(descriptor, FS_IOC_FIEMAP, request)
+    ioctls.ioctl(descriptor, FS_IOC_FIEMAP, request)
     return int(REQUEST.unpack(request)[3])
 
 
@@ -56,7 +57,7 @@ def extents(descriptor: int) -> list[Extent]:
     while True:
         answer = bytearray(REQUEST.size + BATCH * EXTENT.size)
         REQUEST.pack_into(answer, 0, start, EVERYTHING - start, FIEMAP_FLAG_SYNC, 0, BATCH, 0)
-        fcntl.ioctl(descriptor, FS_IOC_FIEMAP, answer)
+        ioctls.ioctl(descriptor, FS_IOC_FIEMAP, answer)
         mapped = REQUEST.unpack_from(answer)[3]
         flags = FIEMAP_EXTENT_LAST
         for logical, physical, length, flags in EXTENT.iter_unpack(answer[REQUEST.size :][: mapped * EXTENT.size]):

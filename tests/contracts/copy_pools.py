@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from editor.storage import ioctls
 from editor.storage.copies import CopyStorage
 
 from .file_systems import FileSystem
@@ -126,7 +127,8 @@ def effects(at: int | None = None) -> Iterator[Effects]:
     with pytest.MonkeyPatch.context() as patch:
         for name in (*CHANGES, "open"):
             patch.setattr(os, name, watch.wrap(name, getattr(os, name)))
-        patch.setattr(fcntl, "ioctl", watch.wrap("ioctl", fcntl.ioctl))
+        for module in (fcntl, ioctls):
+            patch.setattr(module, "ioctl", watch.wrap("ioctl", module.ioctl))
         with suppress(PowerCut):
             yield watch
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from editor.storage import StorageDriver, StorageError
 
 from .copy_pools import effects, prepared
 from .file_systems import FileSystem, mounted, shared
-from .storage import BLOCK, DRIVE, StorageContract
+from .storage import BLOCK, DRIVE, MIB, StorageContract
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
@@ -142,3 +144,32 @@ def test_order_of_a_snapshot_survives_a_power_cut(system: FileSystem) -> None:
         "rename drive.json",
         f"fsync drive-{DRIVE}",
     ]
+
+
+def test_slow_disk_holds_up_no_other_thread(system: FileSystem) -> None:
+    """Making a snapshot writes out what a server wrote, and so does counting; everything else goes on meanwhile."""
+    driver = system.driver()
+    driver.create_drive(DRIVE, layer=1, size_bytes=256 * MIB)
+    device, still = Path(driver.activate(DRIVE).name), 0.0
+    ended = threading.Event()
+
+    def beat() -> None:
+        nonlocal still
+        last = time.monotonic()
+        while not ended.wait(0.001):
+            last, before = time.monotonic(), last
+            still = max(still, last - before)
+
+    beating = threading.Thread(target=beat)
+    with device.open("r+b", buffering=0) as disk:
+        for megabyte in range(200):
+            disk.seek(megabyte * MIB)
+            disk.write(os.urandom(MIB))
+        beating.start()
+        began = time.monotonic()
+        driver.snapshot(DRIVE, frozen=1, new_layer=2)
+        took = time.monotonic() - began
+        ended.set()
+        beating.join()
+
+    assert still < max(0.7 * took, 0.1)
