@@ -163,6 +163,7 @@ def look() -> None:
 def _targets(one: Exporter) -> tuple[dict[str, Target] | None, str]:
     """What is served by IQN, None when that is not known; and why nothing can be, or ""."""
     try:
+        one.settle()
         return one.targets(), one.missing_programs() or ""
     except ExportError as error:
         log.warning("What is served over iSCSI could not be read: %s %s", error, error.detail)

@@ -101,6 +101,10 @@ class Exporter(abc.ABC):
         """What is served now, by IQN; nothing when nothing runs that could serve. Quick with a thousand targets."""
 
     @abc.abstractmethod
+    def settle(self) -> None:
+        """Let what runs already listen at `portal`, and nowhere else; sessions go on. Quick when it does."""
+
+    @abc.abstractmethod
     def stop(self) -> None:
         """Take all targets away and end what serves. Refused, with nothing changed, while any session is open."""
 

@@ -84,6 +84,9 @@ class SimulatedExporter(Exporter):
             self._called("targets", "")
             return dict(self._targets)
 
+    def settle(self) -> None:
+        """It listens nowhere."""
+
     def stop(self) -> None:
         with self._lock:
             self._called("stop", "")

@@ -102,6 +102,12 @@ class TgtExporter(Exporter):
                 for row in self._rows_if_any().values()
             }
 
+    def settle(self) -> None:
+        with self.daemon.explained():
+            if not self.daemon.is_settled(self.daemon.life()):
+                with self.daemon.held(), contextlib.suppress(NotRunning):
+                    self.daemon.run()
+
     def stop(self) -> None:
         with self.daemon.explained(), self._alone(), contextlib.suppress(NotRunning):
             for row in self._rows().values():

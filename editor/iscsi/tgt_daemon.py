@@ -127,6 +127,10 @@ class Daemon:
             return None
         return f"{boot} {pid} {started}"
 
+    def is_settled(self, life: str | None) -> bool:
+        """Whether the tgtd of this life was seen to listen where it should; one that does not run needs not."""
+        return life in {None, self._settled}
+
     def run(self) -> str:
         """Start tgtd unless it runs, see that it listens where it should, and answer its `life`. Under `held`."""
         life = self.life()

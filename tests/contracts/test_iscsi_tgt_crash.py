@@ -295,6 +295,22 @@ def test_address_of_another_machine_is_told(network: RealNetwork, portal: str) -
         exporter.publish(network.export())
 
 
+def test_another_portal_is_taken_also_when_nothing_else_changes(network: RealNetwork) -> None:
+    """Pages tell servers to connect there, and no drive needs to be published anew."""
+    drive = network.published()
+    network.tgt = network.exporter = TgtExporter(network.folder, f"127.0.0.1:{free_port()}")
+
+    network.tgt.settle()
+
+    assert network.finds(drive) == drive.serial
+
+
+def test_nothing_is_started_to_have_it_listen(network: RealNetwork) -> None:
+    network.tgt.settle()
+
+    assert network.tgt.daemon.life() is None
+
+
 def test_another_portal_is_taken_without_ending_sessions(network: RealNetwork) -> None:
     drive = network.published()
 
