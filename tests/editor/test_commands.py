@@ -26,6 +26,7 @@ from editor.databases import copied_database
 from editor.iscsi.simulated import SimulatedExporter
 from editor.iscsi_names import initiator_iqn, target_iqn
 from editor.lock import worker_lock
+from editor.management.commands.serve import Command as Serve
 from editor.models import Drive, Event, Infrastructure, Power, PowerCommand, Result, Server, StoragePool
 from editor.reconcile import Worker
 from editor.storage import Check
@@ -446,6 +447,21 @@ def test_exports_are_not_ended_under_a_worker(served: SimulatedExporter) -> None
         assert refusal("exports", "stop") == "The worker is at work and would serve them again. Stop it first."
     finally:
         lock.release()
+
+
+def test_product_that_ends_leaves_the_drives_to_a_worker_that_has_taken_over(
+    drives: list[Drive], served: SimulatedExporter
+) -> None:
+    lock = worker_lock()
+    assert lock
+    try:
+        Serve().stop_exports()
+        assert len(served.targets()) == 2
+    finally:
+        lock.release()
+
+    Serve().stop_exports()
+    assert served.targets() == {}
 
 
 def test_installation_without_exporter_says_so(drives: list[Drive]) -> None:

@@ -20,6 +20,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import import_string
 
 from editor import exports, storage
+from editor.lock import worker_lock
 
 STOP_SECONDS = 3
 """How long open requests may go on after Ctrl-C, before the worker is asked to stop."""
@@ -151,6 +152,11 @@ class Command(BaseCommand):
 
     def stop_exports(self) -> None:
         """Drives that nobody uses are not served without the product; a server that runs keeps its disk."""
+        lock = worker_lock()
+        if lock is None:
+            # Another process has taken over, or our own has not come to its end.
+            self.stdout.write("Drives are still served over iSCSI: a worker is at work.")
+            return
         try:
             exports.stop()
         except storage.StorageError as error:
@@ -158,3 +164,5 @@ class Command(BaseCommand):
                 f"Drives are still served over iSCSI, and go on being: {error} "
                 "To end that afterwards: manage.py exports stop"
             )
+        finally:
+            lock.release()
