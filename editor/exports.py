@@ -273,6 +273,7 @@ def bring_back(drive: Drive) -> None:
     if one is None or instance is None or not is_wanted(drive):
         return
     driver, iqn = driver_of(drive.pool), target_iqn(drive)
+    one.settle()  # or it cannot be told from here which devices are dead
     if drive.pk not in driver.devices():
         # What the target has open, if anything, is dead: it would go on failing for the server.
         one.withdraw(iqn, dead=True)

@@ -102,7 +102,10 @@ class Exporter(abc.ABC):
 
     @abc.abstractmethod
     def settle(self) -> None:
-        """Let what runs already listen at `portal`, and nowhere else; sessions go on. Quick when it does."""
+        """Let what runs already listen at `portal`, and nowhere else; sessions go on. Quick when it does.
+
+        Refused, with nothing changed, when what runs does not see the devices that this process sees.
+        """
 
     @abc.abstractmethod
     def stop(self) -> None:

@@ -137,6 +137,7 @@ class Daemon:
         if life is None:
             life = self._start()
         elif self._settled != life:
+            _demand_same_mounts(int(life.split()[1]))
             self._settle()
         self._settled = life
         # Somebody may have been killed while stopping it.
@@ -323,6 +324,21 @@ class Daemon:
         """Let a child that ended go; only its parent can."""
         if self._child is not None and self._child.poll() is not None:
             self._child = None
+
+
+def _demand_same_mounts(pid: int) -> None:
+    """Refuse a tgtd that sees other mounts than we: under the names of devices it would find empty files."""
+    try:
+        same = Path(f"/proc/{pid}/ns/mnt").samefile("/proc/self/ns/mnt")
+    except OSError:
+        return  # it has just ended, or does not tell us
+    if not same:
+        raise ExportError(
+            "The iSCSI target tgtd was started where other file systems are mounted than here, as by a systemd unit "
+            "with PrivateTmp or ProtectSystem. What it serves was left as it is. "
+            "Take such settings from the unit, shut the servers down, and end tgtd: manage.py exports stop",
+            detail=f"process {pid} is in another mount namespace",
+        )
 
 
 def missing_sentence() -> str | None:

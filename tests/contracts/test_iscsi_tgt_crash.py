@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from editor.iscsi import ExportError, exporter_for, tgt_daemon
+from editor.iscsi import Export, ExportError, exporter_for, tgt_daemon
 from editor.iscsi.tgt import TgtExporter
 from editor.iscsi.tgt_socket import FILE, Mode, Op
 from editor.storage.base import Device
@@ -162,8 +162,8 @@ def test_lost_notes_are_made_anew(network: RealNetwork) -> None:
     assert [network.finds(drive) for drive in drives] == [drive.serial for drive in drives]
 
 
-def test_what_is_served_outlives_the_process(network: RealNetwork) -> None:
-    drive = network.export()
+def publish_elsewhere(network: RealNetwork, drive: Export, *before: str) -> None:
+    """In another process, begun by the words `before`."""
     script = (
         "import sys\nfrom pathlib import Path\n"
         "from editor.iscsi import Export\nfrom editor.iscsi.tgt import TgtExporter\n"
@@ -173,7 +173,31 @@ def test_what_is_served_outlives_the_process(network: RealNetwork) -> None:
         f"{drive.user!r}, {drive.password!r}))"
     )
 
-    subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, check=True, timeout=30)
+    subprocess.run([*before, sys.executable, "-c", script], cwd=REPOSITORY, check=True, timeout=30)
+
+
+def test_tgtd_that_sees_other_mounts_is_left_to_its_servers(network: RealNetwork) -> None:
+    """It would find empty files where devices are mounted for us, and servers would lose the disks that work now."""
+    if os.geteuid() or shutil.which("unshare") is None:
+        pytest.skip("only root may make other mounts for a program, by unshare")
+    drive = network.export()
+    publish_elsewhere(network, drive, "unshare", "--mount")
+
+    with network.log_in(drive) as disk:
+        for attempt in (network.tgt.settle, lambda: network.tgt.publish(drive)):
+            with pytest.raises(ExportError, match="other file systems are mounted than here"):
+                attempt()
+        assert disk.serial == drive.serial
+
+    network.tgt.stop()
+    network.tgt.publish(drive)
+    assert network.finds(drive) == drive.serial
+
+
+def test_what_is_served_outlives_the_process(network: RealNetwork) -> None:
+    drive = network.export()
+
+    publish_elsewhere(network, drive)
 
     assert network.finds(drive) == drive.serial
     assert os.getsid(network.pid) == network.pid
