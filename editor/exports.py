@@ -2,8 +2,8 @@
 
 A drive is served when its volume exists and it belongs to an instance that has a server. `look` compares that every few
 seconds with what the exporter and the engines say, and notes the drives that differ; `serve` sets one of them right. So
-exports come back by themselves after a restart of the host, of what serves them, or of the worker. Whoever holds a
-drive takes it away and brings it back himself (`take_away`, `bring_back`).
+exports come back by themselves after a restart of the host, of what serves them, or of the worker. Whoever works on
+a drive takes it away and brings it back himself (`take_away`, `bring_back`).
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ AGAIN = 8
 """So many drives that could not be served are tried again at each look, in turns: the others do not wait for them."""
 COUNT_EVERY = timedelta(minutes=1)
 """How old the bytes of a drive may be that somebody is writing to."""
+OURS = Q(hold="") | Q(hold__startswith="Deploy ")
+"""Drives that nobody works on. A deploy holds all of its drives to its end, and may wait for hours for an operating
+system that needs its disk; what it does with one of them is a job that takes its turn (editor.deployer)."""
 TOPICS = 100
 """In one Event: it is a line of text that browsers take apart."""
 
@@ -65,13 +68,13 @@ def _last_exporter() -> Exporter:
 
 
 def jobs(now: datetime, since: datetime) -> Iterator[Job]:
-    """One job that looks at all drives, and one for each that is not served as it should be and that nobody holds."""
+    """One job that looks at all drives, and one for each that is not served as it should be and nobody works on."""
     del now, since  # a drive is to be served whenever it is not
     if exporter() is None:
         yield Job("exports", _forget)
         return
     yield Job("exports", _look, lane=Lane.EXPORT)
-    due = Drive.objects.filter(export_due=True, hold="").order_by("pk").values_list("pk", flat=True)
+    due = Drive.objects.filter(OURS, export_due=True).order_by("pk").values_list("pk", flat=True)
     for pk in due[:SIDE_BY_SIDE]:
         yield Job(f"drive-{pk}", _serve(pk), lane=Lane.EXPORT)
 
@@ -205,7 +208,7 @@ def _compare(drive: Drive, target: Target | None, others: list[Target], device: 
 
 
 def _tell(changed: list[Drive], was_due: Collection[int]) -> None:
-    """Writes down what is new, unless somebody holds the drive: it is in his hands, and he says how it ends.
+    """Writes down what is new, unless somebody works on the drive: it is in his hands, and he says how it ends.
 
     What became due since the look began (`was_due` were so then) stays due.
     """
@@ -213,7 +216,7 @@ def _tell(changed: list[Drive], was_due: Collection[int]) -> None:
         return
     topics: defaultdict[int, list[str]] = defaultdict(list)
     with transaction.atomic():
-        free = Drive.objects.select_for_update(of=("self",)).filter(pk__in=[drive.pk for drive in changed], hold="")
+        free = Drive.objects.select_for_update(of=("self",)).filter(OURS, pk__in=[drive.pk for drive in changed])
         due_now = dict(free.order_by("pk").values_list("pk", "export_due"))
         told = [drive for drive in changed if drive.pk in due_now]
         for drive in told:
@@ -250,9 +253,9 @@ def _drive_of(iqn: str) -> int | None:
 def serve(pk: int) -> None:
     """Serves a drive, or ends that, as it should be."""
     # First, so that what is asked for meanwhile is done afterwards.
-    Drive.objects.filter(pk=pk, hold="").update(export_due=False)
-    drive = _drive(pk)
-    if drive is None or drive.hold:
+    Drive.objects.filter(OURS, pk=pk).update(export_due=False)
+    drive = Drive.objects.select_related("pool", "drive_array", "instance").filter(OURS, pk=pk).first()
+    if drive is None:
         return
     try:
         if is_wanted(drive):
@@ -375,10 +378,6 @@ def _note(drive: Drive, *, exported: bool) -> None:
         if rows.update(exported=exported, export_error=""):
             infrastructure = drive.drive_array.infrastructure_id
             Event.objects.record(infrastructure, result=Result.SILENT, topics=[drive.topic, drive.drive_array.topic])
-
-
-def _drive(pk: int) -> Drive | None:
-    return Drive.objects.select_related("pool", "drive_array", "instance").filter(pk=pk).first()
 
 
 # ── Ending ───────────────────────────────────────────────────────────────────

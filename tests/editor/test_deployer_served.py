@@ -71,6 +71,22 @@ def test_drive_grows_while_it_is_taken_away_and_comes_back(world: World) -> None
     assert served() == {"web-data-1", "web-data-2", "web-data-3"}
 
 
+def test_disk_comes_back_while_a_deploy_waits_for_the_server_that_needs_it(world: World) -> None:
+    Server.objects.filter(instance__isnull=False).update(address="simulated://deaf?soft=ignored")
+    world.data.size_mb *= 2
+    world.data.save()
+    deploy = world.start(soft_seconds=86400)
+    world.work(deploy, seconds=9, step=3)
+    assert Drive.objects.exclude(hold="").count() == 3
+    exporter().forget()
+
+    world.work(deploy, seconds=9, step=3)
+
+    assert deploy.state == DeployState.RUNNING
+    assert served() == {"web-data-1", "web-data-2", "web-data-3"}
+    assert all(drive.exported for drive in Drive.objects.all())
+
+
 def test_detached_and_destroyed_drives_have_no_target_any_more(world: World) -> None:
     gone = target_iqn(world.data.drives.get(number=3))
     world.web.numbers = world.data.numbers = [1, 2]
