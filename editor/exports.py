@@ -277,7 +277,7 @@ def bring_back(drive: Drive) -> None:
         return
     driver, iqn = driver_of(drive.pool), target_iqn(drive)
     one.settle()  # or it cannot be told from here which devices are dead
-    if drive.pk not in driver.devices():
+    if driver.device(drive.pk) is None:
         # What the target has open, if anything, is dead: it would go on failing for the server.
         one.withdraw(iqn, dead=True)
     try:

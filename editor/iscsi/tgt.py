@@ -67,7 +67,7 @@ class TgtExporter(Exporter):
 
     def withdraw(self, iqn: str, *, dead: bool = False) -> None:
         with self.daemon.explained(), self._alone():
-            row = self._rows_if_any().get(iqn)
+            row = self._row_if_any(iqn)
             if row is None:
                 return
             if row.lun is None:
@@ -336,6 +336,16 @@ class TgtExporter(Exporter):
             return self._rows()
         except NotRunning:
             return {}
+
+    def _row_if_any(self, iqn: str) -> Row | None:
+        """The target of this name; of one whose number is noted and that is gone, without reading all others.
+
+        So it is with each of a thousand drives after the machine was started anew.
+        """
+        try:
+            return self._row(iqn) if self._notes.known(iqn) else self._rows().get(iqn)
+        except NotRunning:
+            return None
 
     def _row(self, iqn: str) -> Row | None:
         """The target of this name, without reading all of them when it is not known."""

@@ -309,6 +309,10 @@ class StorageDriver(abc.ABC):
     def devices(self) -> dict[int, Device]:
         """The active drives whose devices answer. Takes no lock; quick also with a thousand drives."""
 
+    def device(self, drive: int) -> Device | None:
+        """What `devices` has of one drive, without asking about the others where that saves time."""
+        return self.devices().get(drive)
+
     @abc.abstractmethod
     def usage(self) -> Usage:
         """Room in the pool."""

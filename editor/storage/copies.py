@@ -204,15 +204,15 @@ class CopyStorage(StorageDriver):
                 folder.mark(active=False)
 
     def devices(self) -> dict[int, Device]:
-        found = {}
         with explained():
             self._pool.demand()
-            for folder in self._pool.drives():
-                # One that is damaged, or that was deleted meanwhile, does not answer.
-                with contextlib.suppress(Damaged, StorageError):
-                    if folder.is_active:
-                        found[folder.drive] = Device("file", str(folder.head(folder.tree())))
-        return found
+            found = {folder.drive: _device(folder) for folder in self._pool.drives()}
+        return {drive: device for drive, device in found.items() if device}
+
+    def device(self, drive: int) -> Device | None:
+        with explained():
+            self._pool.demand()
+            return _device(self._pool.drive(drive))
 
     def usage(self) -> Usage:
         with explained():
@@ -410,6 +410,14 @@ def _demand_unused(folder: CopyFolder) -> None:
                 "Shut down the server that uses it, and end what serves it.",
                 detail=f"{disk}",
             )
+
+
+def _device(folder: CopyFolder) -> Device | None:
+    # One that is damaged, or that was deleted meanwhile, does not answer.
+    with contextlib.suppress(Damaged, StorageError):
+        if folder.is_active:
+            return Device("file", str(folder.head(folder.tree())))
+    return None
 
 
 def _extents(disk: Path) -> list[Extent]:

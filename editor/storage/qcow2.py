@@ -195,6 +195,10 @@ class Qcow2Storage(StorageDriver):
         with explained():
             return self._serving.devices()
 
+    def device(self, drive: int) -> Device | None:
+        with explained():
+            return self._serving.device(DriveFolder(self._pool, drive))
+
     def usage(self) -> Usage:
         with explained():
             return usage_of(self._pool)

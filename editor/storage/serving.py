@@ -56,6 +56,11 @@ class Serving:
         daemons = {drive: self.daemon(DriveFolder(self._pool, drive)) for drive in found}
         return {drive: _device(daemon) for drive, daemon in daemons.items() if daemon.is_running()}
 
+    def device(self, folder: DriveFolder) -> Device | None:
+        """What `devices` has of one drive."""
+        daemon = self.daemon(folder)
+        return _device(daemon) if daemon.is_running() and daemon.is_mounted() else None
+
     def activate(self, folder: DriveFolder, lock: int) -> Device:
         """Start the drive's daemon, unless it runs and answers."""
         daemon = self.daemon(folder)

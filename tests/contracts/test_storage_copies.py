@@ -88,6 +88,7 @@ def test_device_stays_the_same_file_while_snapshots_are_taken(system: FileSystem
     assert driver.written_since(DRIVE, [3]) == {3: BLOCK}
     assert driver.reclaim(DRIVE, keep=[1], head=4) is True
     assert driver.devices() == {DRIVE: device}
+    assert (driver.device(DRIVE), driver.device(99)) == (device, None)
 
 
 def test_what_a_server_may_have_open_is_not_taken_away(system: FileSystem, pool: Path) -> None:
@@ -106,7 +107,7 @@ def test_what_a_server_may_have_open_is_not_taken_away(system: FileSystem, pool:
 
     for _ in range(2):
         driver.deactivate(DRIVE)
-    assert driver.devices() == {}
+    assert (driver.devices(), driver.device(DRIVE)) == ({}, None)
     driver.revert(DRIVE, onto=1, new_layer=4)
     assert driver.activate(DRIVE).name != device.name  # so that who serves it notices
     driver.deactivate(99)

@@ -83,6 +83,7 @@ def test_device_outlives_whoever_made_it(template: Path, tmp_path: Path) -> None
 
         assert said.stdout.strip() == str(device_of(pool))
         assert driver.devices() == {DRIVE: Device("file", str(device_of(pool)))}
+        assert (driver.device(DRIVE), driver.device(99)) == (Device("file", str(device_of(pool))), None)
         assert marks(pool, 0, 1, 2, 3) == [3, 1, 2, 0]
 
 
@@ -93,7 +94,7 @@ def test_inactive_drive_has_no_device_and_leaves_no_file(pool: Path) -> None:
     for _ in range(2):
         driver.deactivate(DRIVE)
 
-    assert driver.devices() == {}
+    assert (driver.devices(), driver.device(DRIVE)) == ({}, None)
     assert_layers_read(pool, {**TRUTH, 4: {**TRUTH[3], 3: 9}})
     assert_tidy(pool, {1, 2, 3, 4}, check=True)
 

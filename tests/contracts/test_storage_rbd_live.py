@@ -94,6 +94,7 @@ def test_active_drive_is_neither_reverted_nor_grown_nor_deleted(driver: RbdStora
     where = cluster.cluster()
     device = Device("rbd", f"{where.pool}/drive-{DRIVE}.1", (("conf", where.conf), ("id", where.user)))
     assert (driver.activate(DRIVE), driver.activate(DRIVE), driver.devices()) == (device, device, {DRIVE: device})
+    assert (driver.device(DRIVE), driver.device(99)) == (device, None)
 
     for attempt in (
         lambda: disk.revert(saved),
@@ -107,7 +108,7 @@ def test_active_drive_is_neither_reverted_nor_grown_nor_deleted(driver: RbdStora
     assert disk.mark() == 2
     driver.deactivate(DRIVE)
     driver.deactivate(DRIVE)
-    assert driver.devices() == {}
+    assert (driver.devices(), driver.device(DRIVE)) == ({}, None)
     disk.revert(saved)
     assert (disk.mark(), driver.activate(DRIVE).name) == (1, f"{where.pool}/drive-{DRIVE}.{disk.head}")
 

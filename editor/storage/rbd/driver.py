@@ -430,6 +430,11 @@ class RbdStorage(StorageDriver):
         with self._explained("Nothing was changed."):
             return {drive: self._device(name) for drive, name in sorted(self._images.active().items())}
 
+    def device(self, drive: int) -> Device | None:
+        with self._explained("Nothing was changed."):
+            name = self._images.active_image(drive)
+            return None if name is None else self._device(name)
+
     def _device(self, image: str) -> Device:
         cluster = self._cluster
         return Device("rbd", f"{cluster.pool}/{image}", (("conf", cluster.conf), ("id", cluster.user)))
