@@ -199,8 +199,9 @@ def _revert(snapshot: Snapshot, step: Step) -> timedelta | None:
     try:
         undone = driver.abandon(drive.pk, new_layer=snapshot.new_layer)
         if not undone:
-            exports.take_away(drive)
-            driver.revert(drive.pk, onto=snapshot.layer, new_layer=snapshot.new_layer)
+            # It had happened. Said once more, so that the engine checks that what is there is what was asked for; not
+            # as a revert, for which nobody may be logged in: the drive may be back at its server.
+            driver.snapshot(drive.pk, frozen=snapshot.layer, new_layer=snapshot.new_layer)
     except StorageError as error:
         return _outcome_unknown(snapshot, f"could not revert to #{snapshot.number}:", error)
     not_served = exports.bring_back_or_note(drive)

@@ -5,6 +5,7 @@ An engine's own test module makes a `driver` fixture, an empty pool, and subclas
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import ClassVar
 
 import pytest
@@ -217,6 +218,24 @@ class StorageContract:
 
             assert disk.mark() == 1
         assert disk.layers == {saved, disk.head}
+
+    @pytest.mark.parametrize("newest", [True, False])
+    def test_revert_that_happened_is_confirmed_also_while_the_drive_is_active(
+        self, driver: StorageDriver, newest: bool
+    ) -> None:
+        disk = Disk(driver)
+        layers = disk.snapshots_with_marks(1, 2)
+        onto = layers[-1] if newest else layers[0]
+        disk.revert(onto)
+        with suppress(StorageError):  # not on every machine
+            driver.activate(DRIVE)
+
+        driver.snapshot(DRIVE, frozen=onto, new_layer=disk.reserved)
+
+        assert (disk.head, disk.mark()) == (disk.reserved, 2 if newest else 1)
+        with pytest.raises(StorageError):
+            driver.snapshot(DRIVE, frozen=layers[0] if newest else layers[1], new_layer=disk.reserved)
+        driver.deactivate(DRIVE)
 
     def test_revert_unlinks_nothing_by_itself(self, driver: StorageDriver) -> None:
         disk = Disk(driver)

@@ -359,6 +359,25 @@ def test_worker_that_dies_with_the_drive_taken_away_is_succeeded_by_one_that_bri
     assert (served.content(), served.drive.hold, is_served(served)) == ("second", "", True)
 
 
+def test_revert_that_had_happened_is_finished_though_its_server_is_logged_in_again(served: World) -> None:
+    """The worker died after it brought the drive back; somebody switched the server on by hand."""
+    snapshot = served.take("first")
+    served.write("second")
+    served.switch_off()
+    served.revert(snapshot)
+    snapshot.refresh_from_db()
+    exports.take_away(served.drive)
+    driver(served).revert(served.pk, onto=snapshot.layer, new_layer=snapshot.new_layer)
+    exports.bring_back(served.drive)
+    exporter().log_in(name(served))
+
+    served.work(restarted=True)
+
+    assert (served.content(), served.drive.hold, served.drive.trouble) == ("first", "", None)
+    assert served.drive.snapshots.get().state == "ready"
+    assert len(exporter().targets()[name(served)].sessions) == 1
+
+
 def test_page_says_who_is_logged_in_and_offers_no_revert(served: World, client: Client) -> None:
     snapshot = served.take("first")
     served.switch_off()
