@@ -26,6 +26,7 @@ from django.utils import timezone
 from editor import iscsi
 from editor.chap import chap_password
 from editor.iscsi import Export, Exporter, ExportError, Target
+from editor.iscsi.base import still_open
 from editor.iscsi_names import chap_user, initiator_iqn, serial_number, target_iqn
 from editor.models import Drive, Event, Result, StoragePool
 from editor.reconcile import Job, Lane
@@ -285,7 +286,7 @@ def bring_back(drive: Drive) -> None:
     except SealError as error:
         raise ExportError(f"{error} {drive.label} is not served until then.", detail=error.detail) from error
     device = driver.activate(drive.pk)
-    _remove_others(one, iqn)
+    _remove_others(one, iqn, one.names())
     one.publish(
         Export(
             drive=drive.pk,
@@ -311,7 +312,11 @@ def take_away(drive: Drive, *, for_good: bool = False) -> None:
     # First, since this has a time limit: what serves all drives would wait for a cluster that is away.
     with suppress(UnknownDrive):
         driver.head(drive.pk)
-    _remove_others(one, iqn)
+    targets = one.targets()
+    _remove_others(one, iqn, targets)
+    # Whatever the exporter has noted of it; it looks once more in the step in which it takes the LUN away.
+    for session in targets[iqn].sessions if iqn in targets else ():
+        raise still_open(session)
     if for_good:
         one.remove(iqn)
     else:
@@ -320,12 +325,12 @@ def take_away(drive: Drive, *, for_good: bool = False) -> None:
     _note(drive, exported=False)
 
 
-def _remove_others(one: Exporter, iqn: str) -> None:
+def _remove_others(one: Exporter, iqn: str, served: Iterable[str]) -> None:
     """Takes away targets that serve the same drive by another name: that of another IQN_PREFIX. Raises ExportError.
 
     Who is logged in there would be a second writer beside whoever logs in here.
     """
-    for other in one.targets():
+    for other in served:
         if other != iqn and _name_in(other) == _name_in(iqn):
             one.remove(other)
 

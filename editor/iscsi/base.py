@@ -12,6 +12,7 @@ whoever uses one compares `targets` with what should be served, and publishes wh
 """
 
 import abc
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from editor.storage.base import Device, StorageError
@@ -99,6 +100,10 @@ class Exporter(abc.ABC):
     @abc.abstractmethod
     def targets(self) -> dict[str, Target]:
         """What is served now, by IQN; nothing when nothing runs that could serve. Quick with a thousand targets."""
+
+    def names(self) -> Iterable[str]:
+        """The IQNs of all targets, and maybe of some that are gone; quicker than `targets` where that is possible."""
+        return self.targets()
 
     @abc.abstractmethod
     def settle(self) -> None:

@@ -24,7 +24,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from editor.iscsi import tgt_text
@@ -82,6 +82,7 @@ class TgtExporter(Exporter):
             rows = self._rows_if_any()
             row = rows.get(iqn)
             if row is None:
+                self._notes.forget(iqn)
                 return
             self._delete(row)
             for user in row.users:
@@ -101,6 +102,10 @@ class TgtExporter(Exporter):
                 )
                 for row in self._rows_if_any().values()
             }
+
+    def names(self) -> Iterable[str]:
+        with self.daemon.explained():
+            return self._notes.names()
 
     def settle(self) -> None:
         with self.daemon.explained():

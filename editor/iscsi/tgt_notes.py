@@ -41,6 +41,12 @@ class Notes:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
+    def names(self) -> list[str]:
+        """The IQNs of all targets that are noted."""
+        with contextlib.suppress(FileNotFoundError):
+            return [file.name for file in (self._folder / "targets").iterdir() if not file.name.startswith(".")]
+        return []
+
     def remember(self, iqn: str, known: Known) -> None:
         device = known.device
         _write(

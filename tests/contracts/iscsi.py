@@ -194,6 +194,15 @@ class ExporterContract:
         assert network.finds(other) == other.serial
         assert network.exporter.targets() == {other.iqn: served(other)}
 
+    def test_names_are_those_of_all_targets(self, network: Network) -> None:
+        drives = [network.published(number) for number in (7, 8)]
+        assert set(network.exporter.names()) == {drive.iqn for drive in drives}
+
+        network.exporter.withdraw(drives[0].iqn)
+        network.exporter.remove(drives[1].iqn)
+
+        assert set(network.exporter.names()) == {drives[0].iqn}
+
     def test_removed_drive_can_be_published_again(self, network: Network) -> None:
         drive = network.published()
 
