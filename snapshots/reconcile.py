@@ -42,13 +42,16 @@ class Step(Enum):
 
     DO = auto()
     READ_BACK = auto()
+    """An earlier worker may have begun it."""
+    TOO_LATE = auto()
+    """As READ_BACK: this one may have begun it, or not have come to it."""
 
 
 def next_step(snapshot: Snapshot, now: datetime, since: datetime) -> Step:
     """Whether to do what was asked, or to find out whether an earlier worker did and undo it otherwise."""
-    if snapshot.requested_at < since or now - snapshot.requested_at > LATE:
+    if snapshot.requested_at < since:
         return Step.READ_BACK
-    return Step.DO
+    return Step.TOO_LATE if now - snapshot.requested_at > LATE else Step.DO
 
 
 def jobs(now: datetime, since: datetime) -> Iterator[Job]:
@@ -95,14 +98,20 @@ def _is_of_another(driver: StorageDriver, snapshot: Snapshot) -> bool:
     return False
 
 
+def _why_not_begun(step: Step, done: str) -> str:
+    if step == Step.TOO_LATE:
+        return f"It could not be {done} within {LATE.seconds} seconds, and is not {done} later than it was meant."
+    return f"The editor was restarted before it could be {done}."
+
+
 # ── Create ───────────────────────────────────────────────────────────────────
 
 
 def _create(snapshot: Snapshot, step: Step) -> timedelta | None:
-    drive, why, detail = snapshot.drive, "The editor was restarted before it could be made.", ""
+    drive, why, detail = snapshot.drive, _why_not_begun(step, "made"), ""
     driver = driver_of(drive.pool)
     full = why_not_fill(drive.pool)
-    if step == Step.DO and _is_of_another(driver, snapshot):
+    if step != Step.READ_BACK and _is_of_another(driver, snapshot):
         _settle_of_another(snapshot, f"could not create snapshot #{snapshot.number} of")
         return None
     if step == Step.DO and full:
@@ -178,9 +187,9 @@ def _settle_created(snapshot: Snapshot, at: datetime) -> None:
 
 
 def _revert(snapshot: Snapshot, step: Step) -> timedelta | None:
-    drive, why, detail = snapshot.drive, "The editor was restarted before it could be done.", ""
+    drive, why, detail = snapshot.drive, _why_not_begun(step, "done"), ""
     driver = driver_of(drive.pool)
-    if step == Step.DO and _is_of_another(driver, snapshot):
+    if step != Step.READ_BACK and _is_of_another(driver, snapshot):
         _settle_of_another(snapshot, f"could not revert to #{snapshot.number}:")
         return None
     if step == Step.DO:

@@ -174,3 +174,6 @@ def test_request_nobody_carried_out_in_time_is_undone(world: World) -> None:
     world.work()
 
     assert (world.numbers(), world.drive.hold) == ([], "")
+    trouble = world.drive.trouble
+    assert trouble is not None
+    assert trouble.text.startswith("It could not be made within 30 seconds, and is not made later than it was meant.")
