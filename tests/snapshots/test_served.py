@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from editor import exports
+from editor import exports, iscsi
 from editor.iscsi import ExportError
 from editor.iscsi_names import initiator_iqn, serial_number, target_iqn
 from editor.models import Drive, Event, Instance, StoragePool
@@ -443,3 +443,24 @@ def test_drive_that_was_served_before_serving_was_switched_off_is_reverted(serve
     served.work()
 
     assert (served.content(), driver(served).devices()) == ("first", {})
+
+
+def test_who_is_logged_in_since_before_serving_was_switched_off_stands_against_a_revert(
+    served: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What serves outlives the product, and so does its word for it that a server is not off."""
+    snapshot, one = served.take("first"), exporter()
+    served.write("second")
+    served.switch_off()
+    one.log_in(name(served))
+    monkeypatch.setattr(iscsi, "exporter_for", lambda *_: one)
+    settings.ISCSI_EXPORTER = "none"
+    look_and_work(served)
+
+    served.revert(snapshot)
+    served.work()
+
+    trouble = served.drive.trouble
+    assert trouble is not None
+    assert "is still logged in" in trouble.text
+    assert served.content() == "second"
