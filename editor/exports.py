@@ -40,8 +40,9 @@ log = logging.getLogger(__name__)
 LOOK_EVERY = timedelta(seconds=1)
 """Whoever watched a server go off waits so long at most to hear that it has logged out, too."""
 LOOK_SHARE = 20
-"""Looking takes no more than one part in so many of the worker's time, however many drives there are."""
-LOOK_LATEST = timedelta(seconds=30)
+"""Looking takes no more than one part in so many of a processor, however many drives there are. Waiting is not counted:
+on a busy machine, what was killed would come back late."""
+LOOK_LATEST = timedelta(seconds=10)
 FORGET_EVERY = timedelta(minutes=1)
 SIDE_BY_SIDE = 16
 """So many drives are in the worker's hands at a time: a snapshot waits for its own at most, also when a host begins."""
@@ -82,9 +83,9 @@ def jobs(now: datetime, since: datetime) -> Iterator[Job]:
 
 def _look(should_stop: Callable[[], bool]) -> timedelta | None:
     del should_stop  # a few questions, each with a time limit
-    began = time.monotonic()
+    began = time.thread_time()
     look()
-    return min(LOOK_LATEST, max(LOOK_EVERY, LOOK_SHARE * timedelta(seconds=time.monotonic() - began)))
+    return min(LOOK_LATEST, max(LOOK_EVERY, LOOK_SHARE * timedelta(seconds=time.thread_time() - began)))
 
 
 def _forget(should_stop: Callable[[], bool]) -> timedelta | None:
