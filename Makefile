@@ -3,7 +3,7 @@
 # make check   linters, types, templates, the direction of imports, Django's own checks
 # make format  lay out Python and templates
 # make lab     the walks and the contract for power on QEMU machines behind libvirt, one of them on its own drive; as root
-# make bench   measure, and print the README's table
+# make bench   measure, and print the README's tables; as root with btrfs-progs, xfsprogs and Ceph, of all engines
 # make lock    renew the pinned requirements from pyproject.toml
 # make clean   remove .venv and caches; data stays
 
@@ -48,7 +48,8 @@ format: .venv/.installed-dev
 	@find templates -name '*.html' -exec $(BIN)/djade --target-version 5.2 {} +
 
 bench: .venv/.installed-dev
-	@.ci/system-packages qemu-img=qemu-utils chromium=chromium
+	@.ci/system-packages qemu-img=qemu-utils qemu-storage-daemon=qemu-system-common fusermount3=fuse3 tgtd=tgt \
+	  chromium=chromium /usr/share/doc/qemu-block-extra=qemu-block-extra
 	@$(BIN)/python -m tests.bench
 
 lock: .venv/.installed-dev
