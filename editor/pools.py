@@ -18,6 +18,7 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from editor.models import Drive, Event, Result, StoragePool, User
+from editor.news import News
 from editor.pool_rules import FULL_PERCENT, UNREAD, fill_of, hindrance, told_next, warning_of
 from editor.readings import at_the_database
 from editor.reconcile import Job, Lane
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 PAUSE = timedelta(seconds=10)
 WRITE_ANYWAY = timedelta(minutes=1)
+_told = News()
 
 Checked = list[tuple[str, str | None]]
 """What was tried, and what is wrong with it, in a sentence."""
@@ -72,19 +74,18 @@ def attend(pk: int) -> timedelta | None:
 def read(pool: StoragePool, *, check: bool = False) -> Reading:
     """Asks storage how full a pool is, and whether it has what it needs. Changes nothing, and raises nothing."""
     try:
-        if not pool.folder:
-            # One of its own, before there are drives in it.
-            pool.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         driver = driver_of(pool)
-    except (OSError, ValueError) as error:
-        why = f"Its folder cannot be made: {error.strerror}." if isinstance(error, OSError) else str(error)
-        return Reading(None, why, [("Storage", why)] if check else None)
+    except ValueError as error:
+        return Reading(None, str(error), [("Storage", str(error))] if check else None)
     checked = _check(driver) if check else None
     try:
-        return Reading(driver.usage(), checked=checked)
+        usage = driver.usage()
     except StorageError as error:
-        log.info("How full the pool %s is could not be read: %s %s", pool, error, error.detail)
+        if _told.is_new(pool.pk, str(error)):
+            log.info("How full the pool %s is could not be read: %s %s", pool, error, error.detail)
         return Reading(None, str(error), checked)
+    _told.is_new(pool.pk, "")
+    return Reading(usage, checked=checked)
 
 
 def _check(driver: StorageDriver) -> Checked:

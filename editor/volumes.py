@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -19,7 +20,15 @@ AFTER_FAILURE = timedelta(seconds=10)
 
 
 def driver_of(pool: StoragePool) -> storage.StorageDriver:
-    """Answers the driver of a pool; the same one each time, since it knows the merges that run in this process."""
+    """Answers the driver of a pool; the same one each time, since it knows the merges that run in this process.
+
+    A folder of the pool's own in DATA_DIR is made here. One that an administrator named is made by nobody: where its
+    disk is not mounted there is no pool, not an empty one.
+    """
+    if not pool.folder:
+        # Whatever hinders that hinders the driver as well, which says so in a sentence.
+        with suppress(OSError):
+            pool.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     cluster = storage.Cluster(pool.ceph_conf, pool.ceph_user, pool.ceph_pool) if pool.ceph_pool else None
     return storage.driver_for(pool.engine, pool.path, cluster)
 

@@ -31,7 +31,7 @@ from editor.storage.base import (
     other_head,
     taken,
 )
-from editor.storage.checks import folder_check, program_check, room_check, usage_of
+from editor.storage.checks import demand, folder_check, program_check, room_check, usage_of
 from editor.storage.content import held_blocks, window
 from editor.storage.daemon import why_not_fuse
 from editor.storage.layers import DriveFolder, Layer, checked, fsync, layer_name, parents, read_layer
@@ -80,7 +80,7 @@ class Qcow2Storage(StorageDriver):
         check_size(size_bytes)
         folder = DriveFolder(self._pool, drive)
         with explained("The drive was not created."):
-            self._make_folder(self._pool)
+            demand(self._pool, UNCHANGED)
             self._make_folder(folder.path)
             with self._locks.held(folder.path) as lock:
                 folder.tidy()
@@ -109,6 +109,7 @@ class Qcow2Storage(StorageDriver):
         folder = DriveFolder(self._pool, drive)
         grave = self._pool / f"deleted-{drive}"
         with explained(HALF_DELETED):
+            demand(self._pool, UNCHANGED)
             with contextlib.suppress(FileNotFoundError), self._locks.held(folder.path):
                 self._serving.bury(folder)
                 _remove(grave)
@@ -119,7 +120,7 @@ class Qcow2Storage(StorageDriver):
 
     def _make_folder(self, path: Path) -> None:
         if not path.is_dir():
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.mkdir(mode=0o700, exist_ok=True)
             fsync(path.parent)
 
     def _refuse_orphans(self, folder: DriveFolder, layer: int) -> None:
@@ -193,6 +194,7 @@ class Qcow2Storage(StorageDriver):
 
     def devices(self) -> dict[int, Device]:
         with explained():
+            demand(self._pool)
             return self._serving.devices()
 
     def device(self, drive: int) -> Device | None:
@@ -201,6 +203,7 @@ class Qcow2Storage(StorageDriver):
 
     def usage(self) -> Usage:
         with explained():
+            demand(self._pool)
             return usage_of(self._pool)
 
     def check(self) -> list[Check]:
@@ -214,6 +217,7 @@ class Qcow2Storage(StorageDriver):
 
     def audit(self) -> list[Found]:
         with explained():
+            demand(self._pool)
             return list(find(self._pool))
 
     # Snapshots

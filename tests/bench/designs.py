@@ -134,6 +134,7 @@ def report_edits(found: Sequence[Edits]) -> str:
 def deploys(page: Page, where: Installation, seeded: dict[str, Any], twins: Path, *, rounds: int) -> Deploys:
     """Each round draws new drives, deploys them in the browser, and makes as many by the engine alone."""
     found, at = Deploys(), f"/infrastructures/{seeded['infrastructure']}"
+    twins.mkdir(exist_ok=True)
     engine = Qcow2Storage(twins)
     for turn in range(rounds):
         person = Person(where, seeded["session"], f"{at}/")  # a connection that rests for a deploy is closed

@@ -34,6 +34,7 @@ TRUTH: dict[int, Marks] = {
 
 def prepared(pool: Path) -> Qcow2Storage:
     """A pool whose drive has two snapshots, and grew after each. Layer 2 holds as much as 1, and more than 3."""
+    pool.mkdir(exist_ok=True)
     driver = Qcow2Storage(pool)
     disk = Disk(driver, size_bytes=4 * BLOCK)
     disk.put(1)

@@ -105,7 +105,7 @@ def marks(pool: Path, *blocks: int) -> list[int]:
 def ended(pool: Path) -> None:
     """Leaves nothing running or mounted, whatever became of a test."""
     driver = Qcow2Storage(pool)
-    for found in driver.audit():
+    for found in driver.audit() if pool.is_dir() else ():
         if found.drive is not None:
             with suppress(FileNotFoundError):
                 os.kill(int((pool / f"drive-{found.drive}" / "daemon.pid").read_text()), signal.SIGCONT)

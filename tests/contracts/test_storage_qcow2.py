@@ -26,19 +26,27 @@ from .storage_model import Walk
 class TestQcow2Storage(StorageContract):
     @pytest.fixture
     def driver(self, tmp_path: Path) -> StorageDriver:
-        return Qcow2Storage(tmp_path / "a: pool, with a name")
+        pool = tmp_path / "a: pool, with a name"
+        pool.mkdir()
+        return Qcow2Storage(pool)
 
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Path:
-    return tmp_path / "pool"
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    return pool
 
 
 def test_walks_end_where_the_model_ends(tmp_path: Path) -> None:
     pools = iter(range(1000))
 
     class Qcow2Walk(Walk):
-        make = staticmethod(lambda: Qcow2Storage(tmp_path / str(next(pools))))
+        @staticmethod
+        def make() -> StorageDriver:
+            pool = tmp_path / str(next(pools))
+            pool.mkdir()
+            return Qcow2Storage(pool)
 
     Qcow2Walk.TestCase.settings = settings(max_examples=3, stateful_step_count=10, deadline=None, database=None)
     Qcow2Walk.TestCase("runTest").runTest()
@@ -83,6 +91,25 @@ def assert_untouched(pool: Path) -> None:
     for mark in (pool / f"drive-{DRIVE}").glob("*.merging"):
         mark.unlink()
     assert_tidy(pool, {1, 2, 3}, check=True)
+
+
+def test_pool_whose_disk_is_not_mounted_is_no_empty_pool(tmp_path: Path) -> None:
+    away = tmp_path / "mount point" / "pool"
+    driver = Qcow2Storage(away)
+    refused: list[Callable[[], object]] = [
+        lambda: driver.create_drive(DRIVE, layer=1, size_bytes=SIZE),
+        lambda: driver.delete_drive(DRIVE),
+        driver.devices,
+        driver.usage,
+        driver.audit,
+    ]
+
+    for verb in refused:
+        with pytest.raises(StorageError, match=r"folder does not exist\. Mount the pool's disk, or make the folder"):
+            verb()
+
+    assert [check.what for check in driver.check() if check.wrong] == ["Folder", "Room"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_programs_are_named_with_their_package(pool: Path) -> None:
@@ -187,6 +214,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize(("lower", "upper"), [(3, 1), (1, 3)], ids=["upper-into-lower", "lower-into-upper"])
 def test_full_disk_loses_nothing(small_disk: Path, lower: int, upper: int) -> None:
     pool = small_disk / "pool"
+    pool.mkdir()
     driver = Qcow2Storage(pool)
     disk = Disk(driver)
     for block in range(lower):
@@ -336,10 +364,10 @@ def test_lock_of_a_deleted_drive_is_worth_nothing(tmp_path: Path) -> None:
             waiting.result()
 
 
-def test_pool_is_for_its_owner_only(pool: Path) -> None:
+def test_drive_is_for_its_owner_only(pool: Path) -> None:
     prepared(pool)
 
-    assert {pool.stat().st_mode & 0o777, (pool / f"drive-{DRIVE}").stat().st_mode & 0o777} == {0o700}
+    assert (pool / f"drive-{DRIVE}").stat().st_mode & 0o777 == 0o700
 
 
 def test_pool_can_be_moved(pool: Path, tmp_path: Path) -> None:

@@ -169,6 +169,8 @@ def test_creation_is_finished_by_repeating_it(tmp_path: Path) -> None:
 
 def test_creation_with_another_size_starts_over(tmp_path: Path) -> None:
     pool = tmp_path / "pool"
+    pool.mkdir()
+    (tmp_path / "whole").mkdir()
     with effects() as whole:
         Qcow2Storage(tmp_path / "whole").create_drive(DRIVE, layer=1, size_bytes=SIZE)
     with effects(at=whole.seen.index("symlink new-head")):
@@ -325,6 +327,7 @@ def test_clusters_that_a_killed_writer_took_are_given_back(pool: Path) -> None:
 @pytest.mark.parametrize(("lower", "upper"), [(24, 20), (20, 24)], ids=["upper-into-lower", "lower-into-upper"])
 def test_killed_writers_leave_whole_images(tmp_path: Path, lower: int, upper: int, polls: int) -> None:
     pool = tmp_path / "pool"
+    pool.mkdir()
     driver = Qcow2Storage(pool)
     disk = Disk(driver, size_bytes=64 * MIB)
     for number, (mark, length) in enumerate([(1, lower), (2, upper)]):

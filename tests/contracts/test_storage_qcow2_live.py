@@ -48,6 +48,7 @@ class TestActiveQcow2Storage(StorageContract):
     @pytest.fixture
     def driver(self, tmp_path: Path) -> Iterator[StorageDriver]:
         pool = tmp_path / "a: pool, with a name"
+        pool.mkdir()
         yield Active(pool)
         ended(pool)
 
@@ -412,6 +413,7 @@ def test_space_that_a_server_gave_back_stays_empty_after_a_merge(pool: Path, kee
 def large(tmp_path: Path) -> Iterator[Path]:
     """An active drive whose merges take long: layers 1 to 4 hold 6, 4, 2 and no MiB, each its own number."""
     pool = tmp_path / "pool"
+    pool.mkdir()
     driver = Qcow2Storage(pool)
     disk = Disk(driver, size_bytes=64 * MIB)
     for mark, mib in ((1, 6), (2, 4), (3, 2)):

@@ -51,7 +51,9 @@ RECOVERED = re.compile(r".*: (recovering journal|clean, .*|\d+/\d+ files .*)")
 
 @contextmanager
 def qcow2(folder: Path) -> Iterator[StorageDriver]:
-    yield Qcow2Storage(folder / "pool")
+    pool = folder / "pool"
+    pool.mkdir()
+    yield Qcow2Storage(pool)
 
 
 @contextmanager
