@@ -13,7 +13,7 @@ import random
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -29,11 +29,13 @@ from editor.iscsi import Export, Exporter, ExportError, Target
 from editor.iscsi.base import still_open
 from editor.iscsi_names import chap_user, initiator_iqn, serial_number, target_iqn
 from editor.models import Drive, Event, Result, StoragePool
+from editor.news import News
 from editor.reconcile import Job, Lane
 from editor.rules import why_not_logged_out
 from editor.sealed import SealError
 from editor.storage import Device, StorageError, UnknownDrive
 from editor.volumes import driver_of
+from editor.words import named
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ OURS = Q(hold="") | Q(hold__startswith="Deploy ")
 system that needs its disk; what it does with one of them is a job that takes its turn (editor.deployer)."""
 TOPICS = 100
 """In one Event: it is a line of text that browsers take apart."""
+_told = News()
 
 
 def exporter() -> Exporter | None:
@@ -138,6 +141,7 @@ def look() -> None:
     again: list[Drive] = []
     logged_out: list[int] = []
     was_due: set[int] = set()
+    interrupted: set[int] = set()
     for drive in known:
         if drive.pool_id not in devices:
             continue  # its pool could not be asked: what was known stands
@@ -154,9 +158,11 @@ def look() -> None:
         if seen != (drive.exported, drive.export_due, drive.sessions, drive.export_error):
             logged_out += [drive.pk] if drive.sessions and not seen.sessions else []
             was_due.update({drive.pk} if drive.export_due else ())
+            if drive.sessions and drive.exported and not seen.exported and is_wanted(drive) and not error:
+                interrupted.add(drive.pk)
             drive.exported, drive.export_due, drive.sessions, drive.export_error = seen
             changed.append(drive)
-    _tell(changed, was_due)
+    _tell(changed, was_due, interrupted)
     turn = random.sample(again, min(AGAIN, len(again)))
     Drive.objects.filter(pk__in=[drive.pk for drive in turn]).update(export_due=True)
     _remove_strangers(one, targets or {})
@@ -169,19 +175,28 @@ def _targets(one: Exporter) -> tuple[dict[str, Target] | None, str]:
     """What is served by IQN, None when that is not known; and why nothing can be, or ""."""
     try:
         one.settle()
-        return one.targets(), one.missing_programs() or ""
+        targets = one.targets()
     except ExportError as error:
-        log.warning("What is served over iSCSI could not be read: %s %s", error, error.detail)
+        if _told.is_new("targets", str(error)):
+            log.warning("What is served over iSCSI could not be read: %s %s", error, error.detail)
         return None, str(error)
+    if _told.is_new("targets", ""):
+        log.info("What is served over iSCSI can be read again.")
+    return targets, one.missing_programs() or ""
 
 
 def _devices() -> Iterator[tuple[int, dict[int, Device]]]:
     """Pools by id, with the devices that answer; those that cannot be asked are left out."""
     for pool in StoragePool.objects.order_by("pk"):
         try:
-            yield pool.pk, driver_of(pool).devices()
+            devices = driver_of(pool).devices()
         except StorageError as error:
-            log.warning("What is active in pool %s could not be read: %s %s", pool, error, error.detail)
+            if _told.is_new(pool.pk, str(error)):
+                log.warning("What is active in pool %s could not be read: %s %s", pool, error, error.detail)
+            continue
+        if _told.is_new(pool.pk, ""):
+            log.info("What is active in pool %s can be read again.", pool)
+        yield pool.pk, devices
 
 
 def is_wanted(drive: Drive) -> bool:
@@ -209,14 +224,16 @@ def _compare(drive: Drive, target: Target | None, others: list[Target], device: 
     return _Seen(served, drive.export_due or not right, sessions, "" if right else drive.export_error)
 
 
-def _tell(changed: list[Drive], was_due: Collection[int]) -> None:
+def _tell(changed: list[Drive], was_due: Collection[int], interrupted: Container[int]) -> None:
     """Writes down what is new, unless somebody works on the drive: it is in his hands, and he says how it ends.
 
-    What became due since the look began (`was_due` were so then) stays due.
+    What became due since the look began (`was_due` were so then) stays due. `interrupted` are drives whose servers were
+    logged in when what serves them ended by itself.
     """
     if not changed:
         return
     topics: defaultdict[int, list[str]] = defaultdict(list)
+    lost: defaultdict[int, list[Drive]] = defaultdict(list)
     with transaction.atomic():
         free = Drive.objects.select_for_update(of=("self",)).filter(OURS, pk__in=[drive.pk for drive in changed])
         due_now = dict(free.order_by("pk").values_list("pk", "export_due"))
@@ -226,9 +243,28 @@ def _tell(changed: list[Drive], was_due: Collection[int]) -> None:
         Drive.objects.bulk_update(told, ["exported", "export_due", "sessions", "export_error"], batch_size=100)
         for drive in told:
             topics[drive.drive_array.infrastructure_id].append(drive.topic)
+            if drive.pk in interrupted:
+                lost[drive.drive_array.infrastructure_id].append(drive)
         for infrastructure, names in topics.items():
             for start in range(0, len(names), TOPICS):
                 Event.objects.record(infrastructure, result=Result.SILENT, topics=names[start : start + TOPICS])
+        for infrastructure, drives in lost.items():
+            _tell_interruption(infrastructure, drives)
+
+
+def _tell_interruption(infrastructure: int, drives: list[Drive]) -> None:
+    """Tells people what their servers may have noticed."""
+    labels = named([drive.label for drive in drives])
+    log.warning("Serving %s was interrupted while servers were logged in. It begins again.", labels)
+    Event.objects.record(
+        infrastructure,
+        "noticed an interruption in serving",
+        labels,
+        text="Servers were logged in: what they read or wrote just then may have failed. See their own logs.",
+        url=drives[0].get_absolute_url() if len(drives) == 1 else "",
+        result=Result.NOTICE,
+        topics=[*(drive.topic for drive in drives[:TOPICS]), f"infrastructure-{infrastructure}"],
+    )
 
 
 def _remove_strangers(one: Exporter, targets: Iterable[str]) -> None:
@@ -390,9 +426,21 @@ def _note(drive: Drive, *, exported: bool) -> None:
 
 
 def stop() -> None:
-    """Ends serving all drives. Raises ExportError, and serves on, while an initiator is logged in somewhere."""
+    """Ends serving all drives. Raises ExportError, and serves on, while an initiator is logged in somewhere.
+
+    A pool that cannot be asked keeps no other from being given back; raises StorageError in the end.
+    """
     _last_exporter().stop()
+    silent = []
     for pool in StoragePool.objects.order_by("pk"):
         driver = driver_of(pool)
-        for pk in driver.devices():
-            driver.deactivate(pk)
+        try:
+            for pk in driver.devices():
+                driver.deactivate(pk)
+        except StorageError as error:
+            silent.append(f"{pool}: {error}")
+    if silent:
+        raise StorageError(
+            "Nothing is served any more, but not all storage pools could be told so. Repeating this is safe. "
+            + " ".join(silent)
+        )

@@ -29,7 +29,7 @@ from editor.lock import worker_lock
 from editor.management.commands.serve import Command as Serve
 from editor.models import Drive, Event, Infrastructure, Power, PowerCommand, Result, Server, StoragePool
 from editor.reconcile import Worker
-from editor.storage import Check
+from editor.storage import Check, StorageError
 from editor.volumes import driver_of
 from snapshots import actions
 from snapshots.models import Snapshot, State
@@ -438,6 +438,22 @@ def test_drive_is_not_written_while_its_server_has_just_logged_in(
 
     assert "is still logged in" in said
     assert said.endswith("Nothing was written.")
+
+
+def test_pool_that_does_not_answer_keeps_no_other_from_being_given_back(
+    drives: list[Drive], served: SimulatedExporter
+) -> None:
+    # Asked first.
+    silent = StoragePool.objects.create(pk=0, label="a silent one", engine="simulated", folder="/silent")
+    driver_of(silent).fail_next("devices", StorageError("The cluster is silent."))  # type: ignore[attr-defined]
+
+    assert refusal("exports", "stop") == (
+        "Nothing is served any more, but not all storage pools could be told so. Repeating this is safe. "
+        "a silent one: The cluster is silent."
+    )
+
+    assert served.targets() == {}
+    assert driver_of(drives[0].pool).devices() == {}
 
 
 def test_exports_are_not_ended_under_a_worker(served: SimulatedExporter) -> None:

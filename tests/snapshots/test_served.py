@@ -180,6 +180,39 @@ def test_drive_that_cannot_be_served_says_why_and_is_tried_again(served: World) 
     assert (served.drive.exported, served.drive.export_error) == (True, "")
 
 
+@pytest.mark.parametrize("fate", ["exporter", "device"])
+def test_interruption_is_told_if_a_server_was_logged_in(served: World, fate: str) -> None:
+    def interrupt() -> list[tuple[str, str]]:
+        Event.objects.all().delete()
+        exporter().forget() if fate == "exporter" else driver(served).deactivate(served.pk)
+        for _ in range(2):
+            look_and_work(served)
+        return list(Event.objects.told().values_list("verb", "subject"))
+
+    assert interrupt() == []
+
+    exporter().log_in(name(served))
+    look_and_work(served)
+    assert interrupt() == [("noticed an interruption in serving", served.drive.label)]
+    assert is_served(served)
+
+
+def test_pool_that_cannot_be_asked_is_logged_once(served: World, caplog: pytest.LogCaptureFixture) -> None:
+    def look(*, silent: bool) -> list[str]:
+        caplog.clear()
+        if silent:
+            driver(served).fail_next("devices", StorageError("The cluster is silent."))
+        exports.look()
+        return [record.getMessage().strip() for record in caplog.records]
+
+    with caplog.at_level("INFO", logger="editor.exports"):
+        said = [look(silent=silent) for silent in (True, True, False, True)]
+
+    pool = served.drive.pool
+    wrong = f"What is active in pool {pool} could not be read: The cluster is silent."
+    assert said == [[wrong], [], [f"What is active in pool {pool} can be read again."], [wrong]]
+
+
 def test_failure_is_not_told_with_every_look(served: World) -> None:
     exporter().forget()
     for _ in range(9):
