@@ -14,7 +14,6 @@ from django.template.loader import render_to_string
 from django.urls import URLPattern, path
 from django.utils import timezone
 
-from editor import storage
 from editor.admin.base import ONLY_A_DEPLOY, Guarded, person
 from editor.admin.usage import ask_checks, bar_of, seen_of, usage_of, watch
 from editor.models import Result, StoragePool
@@ -30,18 +29,27 @@ else:
 
 IN_A_FOLDER, IN_A_CLUSTER = ("folder",), ("ceph_conf", "ceph_user", "ceph_pool")
 PLACE = ("engine", *IN_A_FOLDER, *IN_A_CLUSTER)
+KEPT_IN = {
+    "qcow2": "files in a folder on any disk",
+    "btrfs": "a folder on btrfs",
+    "reflink": "a folder on XFS",
+    "rbd": "a pool in Ceph",
+}
+"""The engines there are to choose from, and what each keeps drives in. Another one is for tests: it keeps nothing."""
 
 
 class PoolForm(PoolModelForm):
     """Offers the engines there are, and takes for each what says where it keeps drives, and nothing else."""
 
-    engine = forms.ChoiceField(initial="qcow2", help_text="What keeps the drives.")
+    engine = forms.ChoiceField(initial="qcow2", help_text="What keeps the drives, and in what.")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Missing where the place is fixed.
         if engine := cast("forms.ChoiceField | None", self.fields.get("engine")):
-            engine.choices = [(name, name) for name in storage.ENGINES]
+            kept = self.instance.engine if self.instance.pk else ""
+            choices = {name: f"{name}: {where}" for name, where in KEPT_IN.items()}
+            engine.choices = list((choices if kept in {"", *choices} else {**choices, kept: kept}).items())
 
     def clean_folder(self) -> str:
         folder = str(self.cleaned_data["folder"]).strip()
@@ -49,13 +57,20 @@ class PoolForm(PoolModelForm):
             return folder
         if not Path(folder).is_absolute():
             raise forms.ValidationError("Write the whole path, beginning with a slash.")
-        own = Path(folder)
+        if ".." in Path(folder).parts:
+            raise forms.ValidationError("Write the whole path, without two dots in it.")
+        # By another name, through a link, it is the same place.
+        own = Path(folder).resolve()
         for other in StoragePool.objects.exclude(pk=self.instance.pk):
-            if own == other.path:
+            there = other.path.resolve()
+            if own == there:
                 raise forms.ValidationError(f"{other} is in this folder already.")
-            if own in other.path.parents or other.path in own.parents:
+            if own in there.parents or there in own.parents:
                 raise forms.ValidationError(f"{other} is in {other.path}: one pool cannot be inside another.")
-        return str(own)
+        return str(Path(folder))
+
+    def clean_ceph_user(self) -> str:
+        return str(self.cleaned_data["ceph_user"]).strip().removeprefix("client.")
 
     def clean_ceph_conf(self) -> str:
         conf = str(self.cleaned_data["ceph_conf"]).strip()

@@ -20,7 +20,7 @@ from django.utils.module_loading import import_string
 from editor import bell
 from editor.admin.base import Admin
 from editor.models import Drive, StoragePool
-from editor.pool_rules import Fill, fills_of, warning_of
+from editor.pool_rules import IN_CEPH, Fill, fills_of, warning_of
 from editor.room import promised_of
 from editor.words import ago, counted, up_to
 
@@ -66,6 +66,8 @@ class Usage:
     """What the page says of a pool."""
 
     pool: StoragePool
+    whole: str
+    """What it is kept in, which may be used by others, too."""
     used: tuple[tuple[str, Bar], ...]
     promised: str
     seen: str
@@ -98,9 +100,11 @@ def usage_of(pool: StoragePool, *, may_change: bool) -> Usage:
     sizes = list(Drive.objects.filter(pool=pool).values_list("size_mb", flat=True))
     kept = sum(import_string(dotted)(pool.pk) for dotted in settings.KEPT_IN_POOL)
     asked_at = pool.check_asked_at
-    names = ("File system", "Capacity") if pool.total_bytes is not None else ("Capacity",)
+    whole = "Cluster" if pool.engine in IN_CEPH else "File system"
+    names = (whole, "Capacity") if pool.total_bytes is not None else ("Capacity",)
     return Usage(
         pool=pool,
+        whole=whole,
         used=tuple((name, bar_of(fill)) for name, fill in zip(names, fills_of(pool), strict=False)),
         promised=f"{promised_of(pool, sum(sizes))} in {counted(len(sizes), 'drive')}",
         seen=seen_of(pool, now),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,10 +81,21 @@ def test_pool_is_added_with_its_place_class_and_room(site: Client) -> None:
     assert (pool.capacity_gb, pool.overcommit_percent, pool.maintenance) == (1000, 150, False)
 
 
-def test_all_engines_are_offered(site: Client) -> None:
+def test_engines_are_offered_with_what_they_keep_drives_in_but_not_that_of_tests(site: Client) -> None:
     words = site.get(f"{LIST}add/").content.decode()
 
-    assert all(f'<option value="{name}"' in words for name in storage.ENGINES)
+    offered = set(re.findall(r'<option value="(\w+)"[^>]*>\1: ', words))
+    assert offered == set(storage.ENGINES) - {"simulated"}
+    assert 'value="simulated"' not in words
+
+
+def test_pool_of_another_engine_keeps_it(site: Client) -> None:
+    pool = StoragePool.objects.create(label="ssd-1", engine="simulated")
+
+    site.post(page(pool), form(label="ssd-2", engine="simulated"))
+
+    pool.refresh_from_db()
+    assert (pool.label, pool.engine) == ("ssd-2", "simulated")
 
 
 ALL_OF_CEPH = ("ceph_conf", "ceph_user", "ceph_pool")
@@ -136,6 +149,24 @@ def test_each_engine_takes_what_says_where_it_keeps_drives(
 
     assert (errors(response) if response.status_code == 200 else {}) == expected
     assert StoragePool.objects.filter(label="ssd-1").exists() == (not expected)
+
+
+def test_folder_is_the_same_by_another_name(site: Client, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    StoragePool.objects.create(label="taken", folder=str(tmp_path / "disk/pool"))
+
+    linked = site.post(f"{LIST}add/", form(folder=str(tmp_path / "link/pool")))
+    dotted = site.post(f"{LIST}add/", form(folder=str(tmp_path / "disk/../disk/pool")))
+
+    assert errors(linked) == {"folder": ["taken is in this folder already."]}
+    assert errors(dotted) == {"folder": ["Write the whole path, without two dots in it."]}
+
+
+def test_ceph_user_may_be_written_as_ceph_does(site: Client) -> None:
+    site.post(f"{LIST}add/", form(**IN_CEPH | {"ceph_user": "client.editor"}))
+
+    assert StoragePool.objects.get().ceph_user == "editor"
 
 
 def test_own_folder_of_a_pool_belongs_to_no_other(site: Client) -> None:
@@ -226,7 +257,8 @@ def test_page_says_what_takes_the_room(site: Client, atlas: Infrastructure) -> N
 def test_page_says_why_it_cannot_be_read(site: Client) -> None:
     pool = StoragePool.objects.create(label="ssd-1", usage_error="The cluster is silent.")
 
-    assert "could not be read: The cluster is silent." in read(site.get(page(pool))).words
+    words = read(site.get(page(pool))).words
+    assert "could not be read: The cluster is silent. Not checked yet." in words
     assert "The cluster is silent." in read(site.get(LIST)).words
 
 
