@@ -258,6 +258,21 @@ def _portal(name: str, default: str) -> str:
         raise ImproperlyConfigured(
             f"{name} is {value!r}. Set it to an IP address and a port above 1023, such as 10.0.0.5:3260."
         )
+    if not int(re.sub(r"[^0-9a-fA-F]", "", host) or "0", 16):
+        raise ImproperlyConfigured(
+            f"{name} is {value!r}, which is no address that a server can connect to. "
+            "Set it to the one of this machine in the storage network, such as 10.0.0.5:3260."
+        )
+    return value
+
+
+def _exporter(name: str, default: str) -> str:
+    value = _text(name, default)
+    # "simulated" is for tests.
+    if value not in {"tgt", "none", "simulated"}:
+        raise ImproperlyConfigured(
+            f"{name} is {value!r}. Set it to tgt, or to none if another program serves the drives, such as LIO."
+        )
     return value
 
 
@@ -271,7 +286,7 @@ def _iqn(name: str, default: str) -> str:
     return value
 
 
-ISCSI_EXPORTER = _text("ISCSI_EXPORTER", "tgt")
+ISCSI_EXPORTER = _exporter("ISCSI_EXPORTER", "tgt")
 ISCSI_PORTAL = _portal("ISCSI_PORTAL", "127.0.0.1:13260")
 IQN_PREFIX = _iqn("IQN_PREFIX", "iqn.2026-11.internal.editor")
 

@@ -43,6 +43,28 @@ def test_address_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, value:
         readers._address("PUBLIC_URL", "http://127.0.0.1:8000")
 
 
+@pytest.mark.parametrize("value", ["0.0.0.0:3260", "[::]:3260", "10.0.0.5", "10.0.0.5:80", "san.example.org:3260"])
+def test_portal_is_an_address_that_servers_can_connect_to(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("ISCSI_PORTAL", value)
+
+    with pytest.raises(ImproperlyConfigured, match=r"Set it to .*, such as 10\.0\.0\.5:3260"):
+        readers._portal("ISCSI_PORTAL", "127.0.0.1:13260")
+
+
+@pytest.mark.parametrize("value", ["10.0.0.5:3260", "[::1]:13260", "[fd00::1]:13260"])
+def test_portal_is_taken_as_it_is_written(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("ISCSI_PORTAL", value)
+
+    assert readers._portal("ISCSI_PORTAL", "127.0.0.1:13260") == value
+
+
+def test_exporter_that_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ISCSI_EXPORTER", "lio")
+
+    with pytest.raises(ImproperlyConfigured, match=r"'lio'\. Set it to tgt, or to none if another program serves"):
+        readers._exporter("ISCSI_EXPORTER", "tgt")
+
+
 def test_address_loses_its_last_slash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUBLIC_URL", "https://editor.example.org/")
 
