@@ -94,7 +94,8 @@ def why_not_fill(pool: StoragePool) -> str | None:
     if fill is not None and fill.percent >= FULL_PERCENT:
         return (
             f"Storage pool {pool} is {fill.percent} % full ({fill.amount}). "
-            f"No drives are made or grown in it, and no snapshots created. {MAKE_ROOM}"
+            f"No drives are made or grown in it, and no snapshots created. When nothing is left, servers cannot write. "
+            f"{MAKE_ROOM}"
         )
     if unread := _unread(pool):
         return (

@@ -24,6 +24,7 @@ from editor.rules import Refused, why_not_see_chap_password
 from editor.views.drives import head, visible_drive
 from editor.views.initiators import recipes
 from editor.views.page import is_partial, render_fragment, render_panel
+from editor.views.pools import pools_of
 from editor.views.trouble import why_not_served
 
 
@@ -93,6 +94,7 @@ def _tab(request: HttpRequest, drive: Drive, *, status: int = 200, **more: Any) 
     context |= {
         "head": head(drive, "iSCSI"),
         "state": state_of(drive),
+        "pools": pools_of([drive]),
         "looks": settings.ISCSI_EXPORTER != "none",
         "target": target_iqn(drive),
         "portal": settings.ISCSI_PORTAL,

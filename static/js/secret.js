@@ -5,6 +5,12 @@ addEventListener("pagehide", () => {
   for (const place of document.querySelectorAll("[data-secret]")) place.replaceChildren();
 });
 
+// Hidden at once, whatever becomes of the request that says so.
+document.addEventListener("click", (event) => {
+  if (!event.target.closest?.("[data-hide]")) return;
+  event.target.closest("[data-secret]").querySelector("code").textContent = "";
+});
+
 addEventListener("pageshow", (event) => {
   if (event.persisted && document.querySelector("[data-secret]")) location.reload();
 });

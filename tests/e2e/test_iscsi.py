@@ -46,6 +46,20 @@ def test_password_is_shown_copied_kept_through_updates_and_hidden(people: People
     expect(secret).to_have_count(0)
 
 
+def test_password_is_hidden_at_once_even_if_nobody_answers(people: People, hands: Hands) -> None:
+    world = hands.make(count=1)
+    page = people.open("tomas", f"/drives/{world.drives[0]}/iscsi/")
+    panel(page).get_by_role("button", name="Show password").click()
+    secret = panel(page).get_by_text(re.compile(r"^[A-Za-z0-9]{16}$"))
+    expect(secret).to_be_visible()
+    page.route("**/iscsi/", lambda route: None)  # the answer never comes
+
+    panel(page).get_by_role("button", name="Hide password").click()
+
+    expect(secret).to_have_count(0)
+    page.unroute_all(behavior="ignoreErrors")
+
+
 def test_what_cannot_be_copied_is_selected(people: People, hands: Hands) -> None:
     world = hands.make(count=1)
     page = people.open("vera", f"/drives/{world.drives[0]}/iscsi/")

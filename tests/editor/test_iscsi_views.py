@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from editor import sealed
 from editor.chap import chap_password
-from editor.models import Drive, Event, Infrastructure, Instance, InstanceArray, Membership, Role, User
+from editor.models import Drive, Event, Infrastructure, Instance, InstanceArray, Membership, Role, StoragePool, User
 from tests import factories
 from tests.reading import Page, read
 
@@ -110,6 +111,16 @@ def test_state_is_told_with_its_reason(browser: Client, world: World, fields: di
     world.set(**fields)
 
     assert tab(browser, world).texts["iscsi-state"].startswith(says)
+
+
+def test_full_pool_is_told_where_drives_are_served_from(browser: Client, world: World) -> None:
+    world.set(exported=True)
+    StoragePool.objects.update(total_bytes=100, free_bytes=1, usage_seen_at=timezone.now())
+
+    words = tab(browser, world).words
+
+    assert "is 99 % full" in words
+    assert "servers cannot write" in words
 
 
 def test_instance_without_a_server_is_told(browser: Client, world: World) -> None:

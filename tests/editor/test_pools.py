@@ -33,7 +33,7 @@ TB = 1024 * GB
 WAIT_SECONDS = 20
 FULL = (
     "Storage pool pool-simulated is 96 % full (96 of 100 GB). No drives are made or grown in it, and no snapshots "
-    "created. Delete snapshots, or ask an administrator for room."
+    "created. When nothing is left, servers cannot write. Delete snapshots, or ask an administrator for room."
 )
 
 

@@ -22,7 +22,7 @@ from tests.snapshots.conftest import World
 GB = 1024**3
 FULL = (
     "Storage pool pool-simulated is 96 % full (96 of 100 GB). No drives are made or grown in it, and no snapshots "
-    "created. Delete snapshots, or ask an administrator for room."
+    "created. When nothing is left, servers cannot write. Delete snapshots, or ask an administrator for room."
 )
 AT_REST = (
     "Storage pool pool-simulated is in maintenance. Nothing new is begun in it; servers go on using its drives. "
