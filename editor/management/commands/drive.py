@@ -21,7 +21,7 @@ from editor.pool_rules import why_not_fill
 from editor.rules import Refused, why_not_touch_bytes
 from editor.storage import StorageDriver, StorageError
 from editor.volumes import driver_of
-from editor.words import size
+from editor.words import counted, size
 
 SECTOR = 512
 CHUNK_BYTES = 16 * 1024 * 1024
@@ -81,7 +81,8 @@ class Command(PeoplesCommand):
         for drive in _drives().order_by("pk").iterator(chunk_size=500):
             power = drive.instance.shown_power.label.lower() if drive.instance else "no server"
             made = size(drive.size_bytes) if drive.head_layer else f"{size(drive.size_bytes)}, not deployed"
-            line = f"{drive.pk}\t{path_of(drive)}\t{made}\t{power}\t{drive.snapshot_count} snapshots\t{drive.hold}"
+            snapshots = counted(drive.snapshot_count, "snapshot")
+            line = f"{drive.pk}\t{path_of(drive)}\t{made}\t{power}\t{snapshots}\t{drive.hold}"
             self.stdout.write(line.rstrip())
 
     def read(self, drive: Drive, *, offset: int, length: int, hex: bool, **options: Any) -> None:  # noqa: A002

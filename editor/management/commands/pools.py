@@ -37,6 +37,8 @@ class Command(PeoplesCommand):
             self.stdout.write(f"{pool}  {pool.engine}  {pool.storage_type}  {used}{seen}  {promised}")
             if warning := warning_of(pool):
                 self.stdout.write(f"  {warning}")
+            elif pool.usage_error and not check:
+                self.stdout.write(f"  {pool.usage_error}")
             wrong += self.check_now(pool) if check else 0
         if wrong:
             raise CommandError("1 thing is wrong." if wrong == 1 else f"{wrong} things are wrong.")
