@@ -127,14 +127,14 @@ def look() -> None:
     if one is None:
         return
     targets, error = _targets(one)
-    devices = dict(_devices())
+    pools = _pools()
     by_name: defaultdict[str, list[Target]] = defaultdict(list)
     for found in (targets or {}).values():
         by_name[_name_in(found.iqn)].append(found)
     rows = Drive.objects.select_related("instance", "drive_array").filter(
         Q(instance__server__isnull=False, head_layer__isnull=False)
         | Q(exported=True)
-        | Q(pk__in=[pk for active in devices.values() for pk in active])
+        | Q(pk__in=[pk for active in pools.devices.values() for pk in active])
     )
     known = list(rows.order_by("pk"))
     changed: list[Drive] = []
@@ -143,16 +143,17 @@ def look() -> None:
     was_due: set[int] = set()
     interrupted: set[int] = set()
     for drive in known:
-        if drive.pool_id not in devices:
-            continue  # its pool could not be asked: what was known stands
         iqn = target_iqn(drive)
         of_drive = by_name[_name_in(iqn)]
         target = next((one for one in of_drive if one.iqn == iqn), None)
         others = [one for one in of_drive if one.iqn != iqn]
-        seen = _compare(drive, target, others, devices[drive.pool_id].get(drive.pk), error)
+        if drive.pool_id in pools.devices:
+            seen = _compare(drive, target, others, pools.devices[drive.pool_id].get(drive.pk), error)
+        else:
+            seen = _of_silent_pool(drive, of_drive, error or pools.silent.get(drive.pool_id, ""))
         if targets is None:
             seen = seen._replace(sessions=drive.sessions)  # nobody is known to have logged out
-        if seen.due and drive.export_error and not drive.export_due:
+        if seen.due and drive.export_error and not drive.export_due and drive.pool_id not in pools.back:
             again.append(drive)
             seen = seen._replace(due=False)
         if seen != (drive.exported, drive.export_due, drive.sessions, drive.export_error):
@@ -185,18 +186,30 @@ def _targets(one: Exporter) -> tuple[dict[str, Target] | None, str]:
     return targets, one.missing_programs() or ""
 
 
-def _devices() -> Iterator[tuple[int, dict[int, Device]]]:
-    """Pools by id, with the devices that answer; those that cannot be asked are left out."""
+class _Pools(NamedTuple):
+    """What storage pools answered, by their ids."""
+
+    devices: dict[int, dict[int, Device]]
+    silent: dict[int, str]
+    """Why they could not be asked."""
+    back: set[int]
+    """Those that answer again, since this look."""
+
+
+def _pools() -> _Pools:
+    pools = _Pools({}, {}, set())
     for pool in StoragePool.objects.order_by("pk"):
         try:
-            devices = driver_of(pool).devices()
+            pools.devices[pool.pk] = driver_of(pool).devices()
         except StorageError as error:
+            pools.silent[pool.pk] = str(error)[:300]
             if _told.is_new(pool.pk, str(error)):
                 log.warning("What is active in pool %s could not be read: %s %s", pool, error, error.detail)
-            continue
-        if _told.is_new(pool.pk, ""):
-            log.info("What is active in pool %s can be read again.", pool)
-        yield pool.pk, devices
+        else:
+            if _told.is_new(pool.pk, ""):
+                pools.back.add(pool.pk)
+                log.info("What is active in pool %s can be read again.", pool)
+    return pools
 
 
 def is_wanted(drive: Drive) -> bool:
@@ -222,6 +235,14 @@ def _compare(drive: Drive, target: Target | None, others: list[Target], device: 
     if error:
         return _Seen(exported=False, due=False, sessions=sessions, error=error)
     return _Seen(served, drive.export_due or not right, sessions, "" if right else drive.export_error)
+
+
+def _of_silent_pool(drive: Drive, targets: list[Target], why: str) -> _Seen:
+    """What is known when its pool cannot be asked: what a target has open it goes on serving, as well as it can."""
+    sessions = [[session.initiator, session.address] for one in targets for session in one.sessions]
+    if any(one.device for one in targets) or not is_wanted(drive):
+        return _Seen(drive.exported, drive.export_due, sessions, drive.export_error)
+    return _Seen(exported=False, due=False, sessions=sessions, error=why)
 
 
 def _tell(changed: list[Drive], was_due: Collection[int], interrupted: Container[int]) -> None:

@@ -197,6 +197,26 @@ def test_interruption_is_told_if_a_server_was_logged_in(served: World, fate: str
     assert is_served(served)
 
 
+def test_drive_of_a_pool_that_cannot_be_asked_is_not_called_served_when_its_target_is_gone(served: World) -> None:
+    def look(*, silent: bool) -> tuple[bool, str, int]:
+        if silent:
+            driver(served).fail_next("devices", StorageError("The cluster is silent."))
+        exports.look()
+        return served.drive.exported, served.drive.export_error, len(served.drive.sessions)
+
+    exporter().log_in(name(served))
+    assert look(silent=True) == (True, "", 1)  # what is open stays open
+
+    exporter().forget()
+    assert look(silent=True) == (False, "The cluster is silent.", 0)
+
+    exports.look()
+    assert served.drive.export_due  # at once, not in turns
+    look_and_work(served)
+    assert is_served(served)
+    assert (served.drive.exported, served.drive.export_error) == (True, "")
+
+
 def test_pool_that_cannot_be_asked_is_logged_once(served: World, caplog: pytest.LogCaptureFixture) -> None:
     def look(*, silent: bool) -> list[str]:
         caplog.clear()
