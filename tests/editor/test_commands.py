@@ -456,6 +456,21 @@ def test_pool_that_does_not_answer_keeps_no_other_from_being_given_back(
     assert driver_of(drives[0].pool).devices() == {}
 
 
+def test_product_that_ends_says_which_it_was(drives: list[Drive], served: SimulatedExporter) -> None:
+    def said() -> str:
+        out = io.StringIO()
+        Serve(stdout=out).stop_exports()
+        return out.getvalue()
+
+    served.log_in(target_iqn(drives[0]))
+    assert said().startswith("Drives are still served over iSCSI, and go on being: ")
+
+    served.log_out(target_iqn(drives[0]))
+    driver_of(drives[0].pool).fail_next("devices", StorageError("The cluster is silent."))  # type: ignore[attr-defined]
+    assert said().startswith("Nothing is served any more, but not all storage pools could be told so.")
+    assert served.targets() == {}
+
+
 def test_exports_are_not_ended_under_a_worker(served: SimulatedExporter) -> None:
     lock = worker_lock()
     assert lock

@@ -19,7 +19,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import import_string
 
-from editor import exports, storage
+from editor import exports, iscsi, storage
 from editor.lock import worker_lock
 
 STOP_SECONDS = 3
@@ -159,10 +159,12 @@ class Command(BaseCommand):
             return
         try:
             exports.stop()
-        except storage.StorageError as error:
+        except iscsi.ExportError as error:
             self.stdout.write(
                 f"Drives are still served over iSCSI, and go on being: {error} "
                 "To end that afterwards: manage.py exports stop"
             )
+        except storage.StorageError as error:
+            self.stdout.write(str(error))
         finally:
             lock.release()
