@@ -14,6 +14,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -33,7 +34,7 @@ from editor.news import News
 from editor.reconcile import Job, Lane
 from editor.rules import why_not_logged_out
 from editor.sealed import SealError
-from editor.storage import Device, StorageError, UnknownDrive
+from editor.storage import Device, StorageDriver, StorageError, UnknownDrive
 from editor.volumes import driver_of
 from editor.words import named
 
@@ -57,6 +58,11 @@ OURS = Q(hold="") | Q(hold__startswith="Deploy ")
 system that needs its disk; what it does with one of them is a job that takes its turn (editor.deployer)."""
 TOPICS = 100
 """In one Event: it is a line of text that browsers take apart."""
+PATIENCE_SECONDS = 5
+"""With a storage pool; those that do answer take far less."""
+RETRY_SECONDS = 0.2
+"""With one that did not answer the last time."""
+NO_ANSWER = f"The storage pool has not answered within {PATIENCE_SECONDS} seconds. It is asked until it does."
 _told = News()
 
 
@@ -88,7 +94,8 @@ def _look(should_stop: Callable[[], bool]) -> timedelta | None:
     del should_stop  # a few questions, each with a time limit
     began = time.thread_time()
     look()
-    return min(LOOK_LATEST, max(LOOK_EVERY, LOOK_SHARE * timedelta(seconds=time.thread_time() - began)))
+    busy_seconds = time.thread_time() - began + _asking.busy_seconds
+    return min(LOOK_LATEST, max(LOOK_EVERY, LOOK_SHARE * timedelta(seconds=busy_seconds)))
 
 
 def _forget(should_stop: Callable[[], bool]) -> timedelta | None:
@@ -127,7 +134,7 @@ def look() -> None:
     if one is None:
         return
     targets, error = _targets(one)
-    pools = _pools()
+    pools = _asking.ask(StoragePool.objects.order_by("pk"))
     by_name: defaultdict[str, list[Target]] = defaultdict(list)
     for found in (targets or {}).values():
         by_name[_name_in(found.iqn)].append(found)
@@ -196,20 +203,64 @@ class _Pools(NamedTuple):
     """Those that answer again, since this look."""
 
 
-def _pools() -> _Pools:
-    pools = _Pools({}, {}, set())
-    for pool in StoragePool.objects.order_by("pk"):
+class _Asking:
+    """Asks each storage pool on a thread of its own.
+
+    One that does not answer is waited for once. From then on it is asked beside the looks, until it answers: the
+    drives of others are looked at as often as ever.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(max_workers=SIDE_BY_SIDE, thread_name_prefix="devices")
+        self._silent: dict[int, Future[dict[int, Device]]] = {}
+        self.busy_seconds = 0.0
+        """Of the processor, on the threads that answered in the last round."""
+
+    def ask(self, pools: Iterable[StoragePool]) -> _Pools:
+        self.busy_seconds = 0.0
+        answers = _Pools({}, {}, set())
+        asked: list[tuple[StoragePool, Future[dict[int, Device]], float]] = []
+        for pool in pools:
+            before = self._silent.get(pool.pk)
+            if before and not before.done():
+                answers.silent[pool.pk] = _told.last(pool.pk)
+                continue
+            # What was said after a while is about a while ago: it tells only that the pool answers again.
+            patience = RETRY_SECONDS if before and before.exception() else PATIENCE_SECONDS
+            asked.append((pool, self._threads.submit(self._devices, driver_of(pool)), time.monotonic() + patience))
+        for pool, future, until in asked:
+            try:
+                answers.devices[pool.pk] = future.result(max(0, until - time.monotonic()))
+            except TimeoutError:
+                self._is_silent(pool, StorageError(NO_ANSWER), future, answers)
+            except StorageError as error:
+                self._is_silent(pool, error, future, answers)
+            else:
+                self._silent.pop(pool.pk, None)
+                if _told.is_new(pool.pk, ""):
+                    answers.back.add(pool.pk)
+                    log.info("What is active in pool %s can be read again.", pool)
+        return answers
+
+    def _devices(self, driver: StorageDriver) -> dict[int, Device]:
+        began = time.thread_time()
         try:
-            pools.devices[pool.pk] = driver_of(pool).devices()
-        except StorageError as error:
-            pools.silent[pool.pk] = str(error)[:300]
-            if _told.is_new(pool.pk, str(error)):
-                log.warning("What is active in pool %s could not be read: %s %s", pool, error, error.detail)
-        else:
-            if _told.is_new(pool.pk, ""):
-                pools.back.add(pool.pk)
-                log.info("What is active in pool %s can be read again.", pool)
-    return pools
+            return driver.devices()
+        finally:
+            self.busy_seconds += time.thread_time() - began
+
+    def _is_silent(
+        self, pool: StoragePool, error: StorageError, future: Future[dict[int, Device]], answers: _Pools
+    ) -> None:
+        self._silent[pool.pk] = future
+        if str(error) == NO_ANSWER and _told.last(pool.pk):
+            error = StorageError(_told.last(pool.pk))  # it says more
+        answers.silent[pool.pk] = str(error)[:300]
+        if _told.is_new(pool.pk, str(error)):
+            log.warning("What is active in pool %s could not be read: %s %s", pool, error, error.detail)
+
+
+_asking = _Asking()
 
 
 def is_wanted(drive: Drive) -> bool:

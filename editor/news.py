@@ -17,3 +17,7 @@ class News:
             return False
         self._last[thing] = said
         return True
+
+    def last(self, thing: Hashable) -> str:
+        """Answers the last word on it, "" if there is none."""
+        return self._last.get(thing, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from editor.iscsi import ExportError
 from editor.iscsi_names import initiator_iqn, serial_number, target_iqn
 from editor.models import Drive, Event, Instance, StoragePool
 from editor.rules import Refused, why_not_touch_bytes
-from editor.storage import Disturbing, StorageError
+from editor.storage import Device, Disturbing, StorageError
 from editor.storage.simulated import SimulatedStorage
 from editor.volumes import driver_of
 from snapshots import actions
@@ -215,6 +216,29 @@ def test_drive_of_a_pool_that_cannot_be_asked_is_not_called_served_when_its_targ
     look_and_work(served)
     assert is_served(served)
     assert (served.drive.exported, served.drive.export_error) == (True, "")
+
+
+def test_pool_that_hangs_delays_the_look_at_others_once(served: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "PATIENCE_SECONDS", 0.02)
+    hangs, asked = threading.Event(), []
+    other = StoragePool.objects.create(label="hangs", engine="simulated", folder="/hangs")
+
+    def devices() -> dict[int, Device]:
+        asked.append(1)
+        assert hangs.wait(10)
+        return {}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(driver_of(other), "devices", devices)
+        for _ in range(3):
+            exporter().forget()
+            look_and_work(served)
+            assert is_served(served)
+        assert asked == [1]
+
+        hangs.set()
+        look_and_work(served)
+    assert "hangs" not in [str(error) for error in Drive.objects.values_list("export_error", flat=True)]
 
 
 def test_pool_that_cannot_be_asked_is_logged_once(served: World, caplog: pytest.LogCaptureFixture) -> None:
