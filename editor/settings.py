@@ -305,7 +305,7 @@ RECONCILE_STEPS = [
     "editor.servers.jobs",
     "editor.deployer.jobs",
     "editor.volumes.jobs",
-    "editor.exports.jobs",
+    "editor.export_watch.jobs",
     "editor.pools.jobs",
     "snapshots.reconcile.jobs",
     "snapshots.upkeep.jobs",

@@ -26,7 +26,7 @@ from django.conf import settings  # noqa: E402 - only now
 from django.db import connections  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from editor import bell, exports  # noqa: E402
+from editor import bell, export_watch, exports  # noqa: E402
 from editor.design import mark_deployed  # noqa: E402
 from editor.models import Drive  # noqa: E402
 from editor.reconcile import THREADS, Lane, Worker  # noqa: E402
@@ -192,7 +192,7 @@ class Scale:
         assert one is not None
         self._measure("devices", self._driver.devices, times=REPEATS)
         self._measure("targets", one.targets, times=REPEATS)
-        self._measure("a look at all exports", exports.look, times=REPEATS)
+        self._measure("a look at all exports", export_watch.look, times=REPEATS)
         with self._working():
             time.sleep(2)
             used, begin = memory.processor_seconds(os.getpid()), time.monotonic()

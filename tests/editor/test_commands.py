@@ -20,7 +20,7 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
-from editor import exports
+from editor import export_watch, exports
 from editor.audit import findings
 from editor.databases import copied_database
 from editor.iscsi.simulated import SimulatedExporter
@@ -398,7 +398,7 @@ def test_worker_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
 def served(drives: list[Drive], settings: Settings) -> SimulatedExporter:
     """Both drives are served."""
     settings.ISCSI_EXPORTER = "simulated"
-    exports.look()
+    export_watch.look()
     for drive in drives:
         exports.serve(drive.pk)
     one = exports.exporter()

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from editor import actions, deploys, edits, entries, exports, inventory, replacement, servers
+from editor import actions, deploys, edits, entries, export_watch, exports, inventory, replacement, servers
 from editor.iscsi.simulated import SimulatedExporter
 from editor.iscsi_names import target_iqn
 from editor.models import Deploy, DeployState, Drive, Event, Instance, Power, PowerCommand, Result, Server, User
@@ -274,6 +274,6 @@ def test_server_that_is_logged_in_to_its_drives_is_not_replaced_whatever_anybody
     assert rack.instance.server == rack.old
     assert "is still logged in" in rack.told()[-1][1]
 
-    exports.look()
+    export_watch.look()
     with pytest.raises(Refused, match="is still logged in"):
         rack.ask(vouched=True)

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from editor import exports, iscsi
+from editor import export_watch, exports, iscsi, pool_devices
 from editor.iscsi import ExportError
 from editor.iscsi_names import initiator_iqn, serial_number, target_iqn
 from editor.models import Drive, Event, Instance, StoragePool
@@ -110,7 +110,7 @@ def test_session_that_was_known_is_not_forgotten_while_the_exporter_does_not_ans
     look_and_work(served)
     exporter().fail_next("targets", ExportError("The iSCSI target tgtd does not answer."))
 
-    exports.look()
+    export_watch.look()
 
     assert served.drive.sessions
     assert not served.drive.exported
@@ -119,15 +119,15 @@ def test_session_that_was_known_is_not_forgotten_while_the_exporter_does_not_ans
 def test_what_becomes_due_during_a_look_stays_due(served: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new CHAP password would never reach the target otherwise: a look compares no passwords."""
     exporter().log_in(name(served))
-    look = exports._compare
+    look = export_watch._compare
 
     def compare(*arguments: Any) -> Any:
         Drive.objects.update(export_due=True)
         return look(*arguments)
 
-    monkeypatch.setattr(exports, "_compare", compare)
+    monkeypatch.setattr(export_watch, "_compare", compare)
 
-    exports.look()
+    export_watch.look()
 
     assert (served.drive.export_due, len(served.drive.sessions)) == (True, 1)
 
@@ -202,7 +202,7 @@ def test_drive_of_a_pool_that_cannot_be_asked_is_not_called_served_when_its_targ
     def look(*, silent: bool) -> tuple[bool, str, int]:
         if silent:
             driver(served).fail_next("devices", StorageError("The cluster is silent."))
-        exports.look()
+        export_watch.look()
         return served.drive.exported, served.drive.export_error, len(served.drive.sessions)
 
     exporter().log_in(name(served))
@@ -211,7 +211,7 @@ def test_drive_of_a_pool_that_cannot_be_asked_is_not_called_served_when_its_targ
     exporter().forget()
     assert look(silent=True) == (False, "The cluster is silent.", 0)
 
-    exports.look()
+    export_watch.look()
     assert served.drive.export_due  # at once, not in turns
     look_and_work(served)
     assert is_served(served)
@@ -219,7 +219,7 @@ def test_drive_of_a_pool_that_cannot_be_asked_is_not_called_served_when_its_targ
 
 
 def test_pool_that_hangs_delays_the_look_at_others_once(served: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "PATIENCE_SECONDS", 0.02)
+    monkeypatch.setattr(pool_devices, "PATIENCE_SECONDS", 0.02)
     hangs, asked = threading.Event(), []
     other = StoragePool.objects.create(label="hangs", engine="simulated", folder="/hangs")
 
@@ -246,10 +246,10 @@ def test_pool_that_cannot_be_asked_is_logged_once(served: World, caplog: pytest.
         caplog.clear()
         if silent:
             driver(served).fail_next("devices", StorageError("The cluster is silent."))
-        exports.look()
+        export_watch.look()
         return [record.getMessage().strip() for record in caplog.records]
 
-    with caplog.at_level("INFO", logger="editor.exports"):
+    with caplog.at_level("INFO", logger="editor.pool_devices"):
         said = [look(silent=silent) for silent in (True, True, False, True)]
 
     pool = served.drive.pool
@@ -274,7 +274,7 @@ def test_failure_is_not_told_with_every_look(served: World) -> None:
 def test_pool_that_cannot_be_asked_leaves_what_was_known(served: World) -> None:
     driver(served).fail_next("devices", StorageError("The pool's disk is away."))
 
-    exports.look()
+    export_watch.look()
 
     assert served.drive.exported
     assert not served.drive.export_due
@@ -307,7 +307,7 @@ def test_looks_ask_as_much_of_the_database_for_many_drives_as_for_one(
     )
 
     with django_assert_max_num_queries(8):
-        exports.look()
+        export_watch.look()
 
 
 # ── Reverting ────────────────────────────────────────────────────────────────
