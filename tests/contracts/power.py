@@ -8,6 +8,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -101,7 +102,8 @@ class PowerContract:
             sending = thread.submit(bench.driver.send, bench.on, PowerCommand.RESET)
             readings = {bench.driver.read(bench.on)}
             while not sending.done():
-                readings.add(bench.driver.read(bench.on))
+                with suppress(PowerError):  # a BMC that has no answer now calls nothing off
+                    readings.add(bench.driver.read(bench.on))
         sending.result()
 
         assert readings <= {PowerState.ON, PowerState.POWERING_ON}

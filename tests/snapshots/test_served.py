@@ -22,8 +22,6 @@ from snapshots.rules import why_not_revert
 from tests.snapshots.asking import sign_in, tab
 from tests.snapshots.conftest import World, exporter, look_and_work
 
-pytestmark = pytest.mark.postgres
-
 
 def driver(world: World) -> SimulatedStorage:
     found = driver_of(world.drive.pool)
@@ -68,6 +66,7 @@ def test_nothing_is_served_where_that_is_switched_off(world: World) -> None:
     assert (world.drive.exported, driver(world).devices()) == (False, {})
 
 
+@pytest.mark.postgres
 def test_open_session_is_forgotten_where_serving_was_switched_off(served: World, settings: Settings) -> None:
     exporter().log_in(name(served))
     look_and_work(served)
@@ -257,6 +256,7 @@ def test_pool_that_cannot_be_asked_is_logged_once(served: World, caplog: pytest.
     assert said == [[wrong], [], [f"What is active in pool {pool} can be read again."], [wrong]]
 
 
+@pytest.mark.postgres
 def test_failure_is_not_told_with_every_look(served: World) -> None:
     exporter().forget()
     for _ in range(9):
@@ -280,6 +280,7 @@ def test_pool_that_cannot_be_asked_leaves_what_was_known(served: World) -> None:
     assert not served.drive.export_due
 
 
+@pytest.mark.postgres
 def test_what_a_server_writes_is_counted_while_it_is_logged_in(served: World) -> None:
     snapshot = served.take("first")
     exporter().log_in(name(served))
@@ -293,6 +294,7 @@ def test_what_a_server_writes_is_counted_while_it_is_logged_in(served: World) ->
     assert snapshot.written_since_bytes > 0
 
 
+@pytest.mark.postgres
 def test_looks_ask_as_much_of_the_database_for_many_drives_as_for_one(
     served: World, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
@@ -313,6 +315,7 @@ def test_looks_ask_as_much_of_the_database_for_many_drives_as_for_one(
 # ── Reverting ────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.postgres
 def test_revert_takes_the_drive_away_and_brings_it_back_as_it_was(served: World) -> None:
     snapshot = served.take("first")
     served.write("second")
