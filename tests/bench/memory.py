@@ -11,11 +11,6 @@ from pathlib import Path
 PROC = Path("/proc")
 
 
-def available_bytes() -> int:
-    """What new programs could have."""
-    return int(re.findall(r"MemAvailable: +(\d+) kB", (PROC / "meminfo").read_text())[0]) * 1024
-
-
 def processor_seconds(pid: int) -> float:
     """What a process has used of processors."""
     words = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()

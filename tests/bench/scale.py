@@ -160,7 +160,6 @@ class Scale:
         """The first drives; the servers of the others are taken away, so that nobody wants them served."""
         wanted = self._pks()[: self._served]
         Drive.objects.exclude(pk__in=wanted).update(instance=None)
-        before = memory.available_bytes()
         first = min(100, len(wanted))
         with self._working():
             wait_for(lambda: self._number_served() >= first, seconds=600)
@@ -170,7 +169,7 @@ class Scale:
         self.found["served"] = len(wanted)
         self.found["all of them after that, s"] = begun[1]
         self._look_at_served()
-        self._count_memory(before)
+        self._count_memory()
 
     def _restart(self, first: int) -> tuple[float, float]:
         """As after a restart of the host: nothing runs; a worker begins. Seconds until so many and all are served."""
@@ -200,11 +199,10 @@ class Scale:
             share = (memory.processor_seconds(os.getpid()) - used) / (time.monotonic() - begin)
         self.found["processor, idle worker, %"] = 100 * share
 
-    def _count_memory(self, before: int) -> None:
+    def _count_memory(self) -> None:
         folders = (str(self._where.folder), str(settings.DATA_DIR))
         helpers = memory.processes_in(*folders)
         self.found |= memory.of(helpers, drives=self._served)
-        self.found["available memory taken, MB"] = (before - memory.available_bytes()) / 1e6
 
     # Many at once
 
