@@ -60,6 +60,7 @@ def bed(engine: str, folder: Path) -> Iterator[Bed]:
         finally:
             cluster.stop()
     elif engine == "qcow2":
+        (folder / "pool").mkdir()
         yield Bed(engine, folder / "pool")
     else:
         with _mounted(engine, folder) as point:
