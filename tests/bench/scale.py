@@ -167,7 +167,7 @@ class Scale:
         begun = self._restart(first)
         self.found[f"{first} drives after a restart of the host, s"] = begun[0]
         self.found["served"] = len(wanted)
-        self.found["all of them after that, s"] = begun[1]
+        self.found["all of them after that restart, s"] = begun[1]
         self._look_at_served()
         self._count_memory()
 
