@@ -31,6 +31,20 @@ def card(page: Page, name: str) -> Locator:
     return page.get_by_role("link", name=name, exact=True)
 
 
+def open_drive(page: Page, name: str) -> None:
+    """From the canvas to a tab of the first drive of web-data."""
+    card(page, "DriveArray web-data").click()
+    tab(page, "Drives").click()
+    panel(page).get_by_role("link", name="web-data-1", exact=True).click()
+    tab(page, name).click()
+
+
+def open_instances(page: Page) -> None:
+    """From the canvas to the instances of web."""
+    card(page, "InstanceArray web").click()
+    tab(page, "Instances").click()
+
+
 def history(page: Page) -> Locator:
     """The rows of the list of snapshots: the current state, then the newest first."""
     return panel(page).get_by_role("region", name="History").get_by_role("listitem")

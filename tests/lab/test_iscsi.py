@@ -14,16 +14,16 @@ from tests.e2e.hands import Hands, World
 from tests.e2e.people import People
 from tests.e2e.product import Product
 from tests.e2e.steps import (
-    card,
     create_snapshot,
     dialog,
     history_says,
     note_field,
+    open_drive,
+    open_instances,
     panel,
     power_is,
     revert_button,
     select_and,
-    tab,
     without_page_load,
 )
 from tests.lab.conftest import Ceph
@@ -65,17 +65,17 @@ def test_machine_on_its_drive_writes_is_stopped_and_finds_what_it_wrote_first(
 
     with without_page_load(page):
         power_is(page, "web-1", "Off")
-        _open_drive(page, "iSCSI")
+        open_drive(page, "iSCSI")
         machines.give_disk(machine, _read_off(page))
 
-        _open_instances(page)
+        open_instances(page)
         select_and(page, "web-1", "Power On")
         power_is(page, "web-1", "On", timeout=SOON_MS)
         machine.wait_until_it_says(UP)
         machine.tell("1")
         machine.wait_until_it_says(f"{WROTE} 1")
 
-        _open_drive(page, "Snapshots")
+        open_drive(page, "Snapshots")
         note_field(page).fill("version 1")
         create_snapshot(page)
         history_says(page, "#1version 1")
@@ -83,18 +83,18 @@ def test_machine_on_its_drive_writes_is_stopped_and_finds_what_it_wrote_first(
         machine.wait_until_it_says(f"{WROTE} 2")
         expect(revert_button(page, 1)).to_be_disabled()
 
-        _open_instances(page)
+        open_instances(page)
         select_and(page, "web-1", "Soft Shutdown")
         power_is(page, "web-1", "Off", timeout=SOON_MS)
         assert machine.said.count(STOPPING) == 1
 
-        _open_drive(page, "Snapshots")
+        open_drive(page, "Snapshots")
         expect(revert_button(page, 1)).to_be_enabled()
         revert_button(page, 1).click()
         dialog(page).get_by_role("button", name=re.compile("^Revert")).click()
         expect(panel(page).get_by_text("web-data-1 reverted to #1.")).to_be_visible()
 
-        _open_instances(page)
+        open_instances(page)
         select_and(page, "web-1", "Power On")
         power_is(page, "web-1", "On", timeout=SOON_MS)
         machine.wait_until_it_says(UP, times=2)
@@ -121,15 +121,3 @@ def _read_off(page: Page) -> IscsiDisk:
         user=value("CHAP user"),
         password=value("CHAP password"),
     )
-
-
-def _open_drive(page: Page, name: str) -> None:
-    card(page, "DriveArray web-data").click()
-    tab(page, "Drives").click()
-    panel(page).get_by_role("link", name="web-data-1", exact=True).click()
-    tab(page, name).click()
-
-
-def _open_instances(page: Page) -> None:
-    card(page, "InstanceArray web").click()
-    tab(page, "Instances").click()

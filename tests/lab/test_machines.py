@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.e2e.hands import Hands
 from tests.e2e.people import People
 from tests.e2e.steps import (
-    card,
     create_snapshot,
     dialog,
     history_says,
     note_field,
+    open_drive,
+    open_instances,
     panel,
     power_is,
     revert_button,
     select_and,
-    tab,
     without_page_load,
 )
 from tests.lab.guest import STOPPING, UP
@@ -45,26 +45,26 @@ def test_drive_of_a_machine_gets_a_snapshot_and_goes_back_to_an_older_one(
         power_is(page, "web-1", "On", timeout=SOON_MS)
         machine.wait_until_it_says(UP)
 
-        _open_snapshots(page)
+        open_drive(page, "Snapshots")
         note_field(page).fill("before upgrade")
         create_snapshot(page)
         history_says(page, "#2before upgrade", "#1note 1")
 
-        _open_instances(page)
+        open_instances(page)
         select_and(page, "web-1", "Soft Shutdown")
         power_is(page, "web-1", "Shutting down")
         power_is(page, "web-1", "Off", timeout=SOON_MS)
         assert machine.said.count(STOPPING) == 1
         assert not machines.is_running(machine)
 
-        _open_snapshots(page)
+        open_drive(page, "Snapshots")
         revert_button(page, 1).click()
         dialog(page).get_by_role("button", name="Revert and delete 1 snapshot").click()
         expect(panel(page).get_by_text("web-data-1 reverted to #1. 1 snapshot deleted.")).to_be_visible()
         history_says(page, "#1note 1")
         assert hands.text(world.drives[0]) == "as it was"
 
-        _open_instances(page)
+        open_instances(page)
         select_and(page, "web-1", "Power On")
         power_is(page, "web-1", "On", timeout=SOON_MS)
         machine.wait_until_it_says(UP, times=2)
@@ -90,15 +90,3 @@ def test_soft_shutdown_that_firmware_does_not_hear_is_sent_again(
     power_is(page, "web-1", "Off", timeout=SOON_MS)
     assert machine.said.count(STOPPING) == 1
     machines.wait_until_told(machine, times=3)
-
-
-def _open_snapshots(page: Page) -> None:
-    card(page, "DriveArray web-data").click()
-    tab(page, "Drives").click()
-    panel(page).get_by_role("link", name="web-data-1", exact=True).click()
-    tab(page, "Snapshots").click()
-
-
-def _open_instances(page: Page) -> None:
-    card(page, "InstanceArray web").click()
-    tab(page, "Instances").click()
