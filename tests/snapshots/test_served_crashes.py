@@ -7,42 +7,32 @@ served again under the same names, nothing that was flushed is lost, and each sn
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
-from io import StringIO
-from itertools import count
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from django.core.management import call_command
 from pytest_django import Settings
 
-from editor import exports, storage
-from editor.chap import chap_password
-from editor.iscsi import Export, tgt_daemon
+from editor import exports
+from editor.iscsi import tgt_daemon
 from editor.iscsi.tgt import TgtExporter
-from editor.iscsi.tgt_socket import TgtError, peer
-from editor.iscsi_names import chap_user, initiator_iqn, serial_number, target_iqn
 from editor.rules import Refused
-from editor.storage import Device, StorageError
-from editor.storage.layers import layer_name
+from editor.storage import StorageError
 from editor.storage.monitor import Monitor
 from editor.storage.qcow2 import Qcow2Storage
 from editor.storage.serving import Serving
 from editor.volumes import driver_of
 from snapshots import actions
-from snapshots.models import Snapshot
 from tests.clock import Clock, clock  # noqa: F401 - a fixture
 from tests.contracts import server
-from tests.contracts.initiator import Initiator
-from tests.contracts.server import Server, killed, wait_until
-from tests.contracts.writer import Writer, as_disk, assert_holds, assert_keeps
-from tests.e2e.product import free_port
+from tests.contracts.server import wait_until
+from tests.contracts.writer import Writer, assert_holds
 from tests.editor import deploying
-from tests.snapshots.conftest import World, look_and_work, make_world
+from tests.snapshots.beds import bed
+from tests.snapshots.conftest import look_and_work
+from tests.snapshots.rack import Rack, exporter, served, standing_still
 
 pytestmark = [
     pytest.mark.django_db,
@@ -51,141 +41,15 @@ pytestmark = [
     pytest.mark.skipif(server.why_not() is not None, reason=server.why_not() or ""),
 ]
 
-ANSWER_SECONDS = 2
-
-
-class Rack:
-    """A drive, what serves it, and its server."""
-
-    def __init__(self, world: World, folder: Path) -> None:
-        self.world = world
-        self.marks: dict[int, tuple[int, int]] = {}
-        """For each snapshot the last write that it must hold, and the last that it may hold."""
-        self._folder = folder
-        self._servers = count(1)
-
-    @property
-    def drive_folder(self) -> Path:
-        return self.world.drive.pool.path / f"drive-{self.world.pk}"
-
-    def tgtd(self) -> int:
-        return peer(exporter().daemon.folder, seconds=5)
-
-    def daemon(self) -> int:
-        return int((self.drive_folder / "daemon.pid").read_text())
-
-    def kill_tgtd(self) -> None:
-        killed(self.tgtd())
-
-    def kill_daemon(self) -> None:
-        killed(self.daemon())
-
-    def kill_both(self) -> None:
-        """As much of it as runs."""
-        self.kill_tgtd()
-        with suppress(FileNotFoundError):
-            self.kill_daemon()
-
-    def server(self) -> Server:
-        """Its server, by what its pages say."""
-        return Server(self._folder / f"server-{next(self._servers)}", exporter().portal, self.export)
-
-    def serial(self) -> str:
-        """As a server reads it that logs in for that."""
-        with Initiator(exporter().portal, self.export) as initiator:
-            return initiator.log_in().serial()
-
-    @property
-    def export(self) -> Export:
-        drive, instance = self.world.drive, self.world.instance
-        return Export(
-            drive=drive.pk,
-            iqn=target_iqn(drive),
-            serial=serial_number(drive),
-            device=Device("file", ""),
-            initiator=initiator_iqn(instance),
-            user=chap_user(instance),
-            password=chap_password(instance),
-        )
-
-    def ask_for_snapshot(self) -> None:
-        drive = self.world.drive
-        expect = drive.snapshots.order_by("number")[0].pk if drive.snapshots.count() == 5 else None
-        actions.request_create(drive, by=self.world.operator, expect_delete=expect)
-
-    def take(self, writer: Writer) -> Snapshot:
-        """Takes a snapshot while the server writes."""
-        writer.wait_for_more()
-        low = writer.acked
-        self.ask_for_snapshot()
-        self.world.work()
-        self.world.clock.advance(60)
-        taken = self.world.drive.snapshots.newest_first()[0]
-        self.marks[taken.number] = (low, writer.begun)
-        return taken
-
-    def settle(self) -> None:
-        """The worker works until the drive is served and nothing waits, as it does by itself."""
-        for _ in range(12):
-            look_and_work(self.world)
-            self.world.clock.advance(60)
-            drive = self.world.drive
-            if drive.exported and not (drive.hold or drive.reclaim_due or drive.export_due or drive.export_error):
-                return
-        raise AssertionError((drive.exported, drive.hold, drive.reclaim_due, drive.export_error, drive.trouble))
-
-    def assert_nothing_amiss(self) -> None:
-        said = StringIO()
-        call_command("reconcile", "--audit", stdout=said)
-        assert said.getvalue().strip() == "Nothing amiss."
-
-    def assert_snapshots_kept(self) -> None:
-        """Each that is listed holds what it should. The server must be off; nothing is served afterwards."""
-        exports.stop()
-        for snapshot in self.world.drive.snapshots.all():
-            low, high = self.marks[snapshot.number]
-            with as_disk(self.drive_folder / layer_name(snapshot.layer)) as disk:
-                (assert_keeps if snapshot.number == self.shaken else assert_holds)(disk, low, high)
-
-    shaken: int | None = None
-    """The snapshot that was being made when something was killed: as after a loss of power."""
-
-
-def exporter() -> TgtExporter:
-    one = exports.exporter()
-    assert isinstance(one, TgtExporter)
-    return one
-
-
-@contextmanager
-def served(clock: Clock, settings: Settings, folder: Path) -> Iterator[Rack]:  # noqa: F811
-    """A drive that is served; nothing is left running, whatever became of it."""
-    settings.ISCSI_EXPORTER = "tgt"
-    settings.ISCSI_PORTAL = f"127.0.0.1:{free_port()}"
-    exporter().daemon.seconds = ANSWER_SECONDS
-    rack = Rack(make_world(clock, "qcow2"), folder)
-    try:
-        rack.settle()
-        yield rack
-    finally:
-        for process in (rack.tgtd, rack.daemon):
-            with suppress(TgtError, FileNotFoundError, ProcessLookupError):
-                os.kill(process(), signal.SIGCONT)
-        with suppress(TgtError):
-            killed(rack.tgtd())
-        driver_of(rack.world.drive.pool).deactivate(rack.world.pk)
-
 
 @pytest.fixture
 def rack(
     db: None,
     clock: Clock,  # noqa: F811
     settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Iterator[Rack]:
-    monkeypatch.setitem(storage.ENGINES, "qcow2", partial(Qcow2Storage, program_seconds=ANSWER_SECONDS))
-    with served(clock, settings, tmp_path) as rack:
+    with bed("qcow2", tmp_path) as place, served(clock, settings, place, tmp_path) as rack:
         yield rack
 
 
@@ -253,7 +117,7 @@ def test_snapshot_during_which_it_is_killed_was_made_and_the_oldest_deleted_or_n
         with once(Serving, "follow", kill):
             rack.world.work()
         rack.marks[6] = (low, writer.begun)
-        rack.shaken = 6
+        rack.shaken.add(6)
         rack.settle()
         writer.wait_for_next()
         assert rack.world.numbers() in ([5, 4, 3, 2, 1], [6, 5, 4, 3, 2])
@@ -364,15 +228,6 @@ def test_storage_daemon_that_stands_still_is_asked_again_until_it_says_what_beca
     rack.assert_snapshots_kept()
 
 
-@contextmanager
-def standing_still(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
 # ── No room ──────────────────────────────────────────────────────────────────
 
 
@@ -387,7 +242,7 @@ def test_full_disk_loses_no_snapshot_and_nothing_that_was_flushed(
     pools.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(pools)], check=True)
     try:
-        with served(clock, settings, tmp_path) as rack:
+        with bed("qcow2", tmp_path) as place, served(clock, settings, place, tmp_path) as rack:
             _fill_and_make_room(rack, pools / "filler")
     finally:
         # What looks at new mounts may have it open for a moment.
