@@ -40,8 +40,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ceph.CephClust
 
 
 @pytest.fixture
-def storage(cluster: ceph.CephCluster, tmp_path: Path) -> RbdStorage:
-    return RbdStorage(tmp_path / "locks", cluster.cluster())
+def storage(cluster: ceph.CephCluster, tmp_path: Path) -> Iterator[RbdStorage]:
+    storage = RbdStorage(tmp_path / "locks", cluster.cluster())
+    yield storage
+    storage.close()
 
 
 def test_image_is_served_withdrawn_and_comes_back(network: RealNetwork, storage: RbdStorage) -> None:

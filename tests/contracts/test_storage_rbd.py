@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from editor.storage import Cluster, StorageError, Usage, driver_for
-from editor.storage.rbd import RbdStorage, ceph
+from editor.storage.rbd import RbdStorage, ceph, differences
 from editor.storage.rbd import driver as engine_module
 from editor.storage.rbd.images import OBJECT_BYTES
 from editor.storage.rbd.usage import room
@@ -155,6 +157,34 @@ class TestGenerations:
         assert driver._images.names() == [f"drive-{DRIVE}.1"]
 
 
+def throw_two(driver: RbdStorage) -> None:
+    """Two images with something in them, in the trash."""
+    for name in "drive-1.1", "drive-2.1":
+        driver._images.create(name, 16 * MIB)
+        with driver._images.opened(name, writable=True) as image:
+            image.write(b"x" * 4096, 8 * MIB)
+        driver._trash.throw(name)
+
+
+def test_driver_that_is_closed_ends_quietly(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its cluster may have gone before it."""
+    driver = RbdStorage(tmp_path / "locks", Cluster(str(tmp_path / "gone.conf"), "editor", "drives"))
+    asked, closing, list_ = threading.Event(), driver._trash._stopping, driver._images.trash
+
+    def wait_and_list() -> list[tuple[str, str]]:
+        asked.set()
+        assert closing.wait(10)
+        return list_()
+
+    driver._images.trash = wait_and_list  # type: ignore[method-assign]
+    driver._trash.empty_soon()
+    assert asked.wait(10)
+
+    driver.close()
+
+    assert caplog.messages == []
+
+
 @needs_cluster
 class TestPools:
     """What else is in a cluster, and what is wrong with it."""
@@ -185,6 +215,48 @@ class TestPools:
             driver._images.remove_from_trash(image_id)
         for name in ("volume", "drive-08.1"):
             driver._images.remove(name)
+
+    def test_two_processes_empty_the_trash_at_once(
+        self, driver: RbdStorage, cluster: CephCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = engine(cluster, tmp_path / "other")
+        throw_two(driver)
+        real = differences._diff
+        answers: list[bool] = []
+
+        def look(image: Any, *window: Any, whole: bool) -> list[differences.Extent]:
+            if not answers:
+                answers.append(False)
+                answers.append(other._trash.empty())
+            return real(image, *window, whole=whole)
+
+        monkeypatch.setattr(differences, "_diff", look)
+
+        assert driver._trash.empty() is False  # nothing is left of it, and it may be in the other's hands
+        assert driver._trash.empty() is True
+        assert (answers, driver._images.trash()) == ([False, False], [])  # the other one had to wait for us
+        other.close()
+
+    def test_two_threads_do_not_empty_the_trash_at_once(
+        self, driver: RbdStorage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        throw_two(driver)
+        found: list[object] = []
+        second = threading.Thread(target=driver._trash.empty)
+        listed = driver._images.trash
+
+        def list_and_begin_another() -> list[tuple[str, str]]:
+            if threading.current_thread() is second:
+                found.append(listed())
+            elif not second.ident:
+                second.start()
+            return listed()
+
+        monkeypatch.setattr(driver._images, "trash", list_and_begin_another)
+
+        assert driver._trash.empty() is True
+        second.join()
+        assert found == [[]]
 
     def test_pools_and_users_of_one_cluster_know_nothing_of_each_other(
         self, driver: RbdStorage, cluster: CephCluster, tmp_path: Path

@@ -57,6 +57,12 @@ def discard_since(images: Images, image: Any, snapshot: str | None, *, should_st
     return True
 
 
+def _waiting() -> tuple[type[Exception], ...]:
+    """What librbd raises when an image in the trash is still needed, or in other hands, or was changed meanwhile."""
+    rbd = ceph.rbd()
+    return rbd.ImageBusy, rbd.ImageHasSnapshots, rbd.ReadOnlyImage, rbd.ImageNotFound, rbd.InvalidArgument
+
+
 def _first(name: str) -> int:
     found = named(name)
     if found is None:
@@ -70,6 +76,7 @@ class Trash:
     def __init__(self, images: Images) -> None:
         self._images = images
         self._lock = threading.Lock()
+        self._emptying = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._again = False
@@ -106,7 +113,14 @@ class Trash:
             thread.join(LEAVING_SECONDS)
 
     def empty(self) -> bool:
-        """Remove what is there; False when something has to wait, or it was told to stop. Raises what librbd raises."""
+        """Remove what is there; False when something has to wait, or it was told to stop. Raises what librbd raises.
+
+        One thread at a time; other processes may be at it as well.
+        """
+        with self._emptying:
+            return self._empty()
+
+    def _empty(self) -> bool:
         done = True
         ours = [(found, image_id) for image_id, name in self._images.trash() if (found := named(name))]
         # Newest generations first: what was cloned goes before what it was cloned from.
@@ -115,9 +129,13 @@ class Trash:
                 return False
             try:
                 done = self._remove(image_id, first) and done
-            except ceph.rbd().ImageNotFound:
-                continue  # another process was quicker
-            except (ceph.rbd().ImageBusy, ceph.rbd().ImageHasSnapshots, ceph.rbd().ReadOnlyImage) as error:
+            except ceph.rbd().Error as error:
+                # Another process that is at it takes away what is being read here, or makes it smaller: librbd has
+                # many words for that.
+                if image_id not in dict(self._images.trash()):
+                    continue
+                if not isinstance(error, _waiting()):
+                    raise
                 log.info("An image in the trash has to wait: %s", error)
                 done = False
         return done
@@ -148,7 +166,8 @@ class Trash:
             try:
                 done = self.empty()
             except Exception as error:  # noqa: BLE001 - whatever it is, deleted drives wait until it is over
-                log.warning("Deleted drives still take space: %s", error)
+                if not self._stopping.is_set():  # who is being closed may have lost its cluster, and its log
+                    log.warning("Deleted drives still take space: %s", error)
                 done = False
             if not done:
                 tries += 1
