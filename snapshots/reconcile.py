@@ -21,10 +21,11 @@ from editor.models import Drive, Power, Result
 from editor.pool_rules import why_not_fill
 from editor.reconcile import Job, Lane
 from editor.storage import Disturbing, StorageDriver, StorageError, UnknownDrive
-from editor.storage.base import taken
+from editor.storage.base import other_head, taken
 from editor.volumes import driver_of
 from editor.words import counted
 from snapshots.actions import record
+from snapshots.late import catch_up
 from snapshots.models import Snapshot, State
 
 log = logging.getLogger(__name__)
@@ -81,21 +82,24 @@ def _finish(pk: int, since: datetime) -> Callable[[Callable[[], bool]], timedelt
     return run
 
 
-def _is_of_another(driver: StorageDriver, snapshot: Snapshot) -> bool:
-    """Whether what is asked for was there before anybody asked: then it is of a newer database than this one.
+def _why_of_another(driver: StorageDriver, snapshot: Snapshot, step: Step) -> StorageError | None:
+    """Why storage is of a newer database than this one: it has what is asked for, or more, before anybody began it.
 
     To storage it looks like this step, done already; but it was done at another moment.
     """
-    mark = snapshot.pk, snapshot.new_layer
-    if mark in _begun:
-        return False
     try:
-        if driver.head(snapshot.drive_id) == snapshot.new_layer:
-            return True
+        head = driver.head(snapshot.drive_id)
     except StorageError:
-        pass  # the verb says so
+        head = 0  # the verb says so
+    if head > snapshot.new_layer:
+        return other_head(head)
+    mark = snapshot.pk, snapshot.new_layer
+    if step == Step.READ_BACK or mark in _begun:
+        return None
+    if head == snapshot.new_layer:
+        return taken(head)
     _begun.add(mark)
-    return False
+    return None
 
 
 def _why_not_begun(step: Step, done: str) -> str:
@@ -111,13 +115,16 @@ def _create(snapshot: Snapshot, step: Step) -> timedelta | None:
     drive, why, detail = snapshot.drive, _why_not_begun(step, "made"), ""
     driver = driver_of(drive.pool)
     full = why_not_fill(drive.pool)
-    if step != Step.READ_BACK and _is_of_another(driver, snapshot):
-        _settle_of_another(snapshot, f"could not create snapshot #{snapshot.number} of")
+    if error := _why_of_another(driver, snapshot, step):
+        _settle_not_done(
+            snapshot, f"could not create snapshot #{snapshot.number} of", str(error), error.detail, begun=False
+        )
         return None
     if step == Step.DO and full:
         why = full
     elif step == Step.DO:
         try:
+            snapshot.layer = catch_up(driver, drive) or snapshot.layer
             _freeze(driver, snapshot)
         except StorageError as error:
             why, detail = str(error), error.detail
@@ -189,8 +196,8 @@ def _settle_created(snapshot: Snapshot, at: datetime) -> None:
 def _revert(snapshot: Snapshot, step: Step) -> timedelta | None:
     drive, why, detail = snapshot.drive, _why_not_begun(step, "done"), ""
     driver = driver_of(drive.pool)
-    if step != Step.READ_BACK and _is_of_another(driver, snapshot):
-        _settle_of_another(snapshot, f"could not revert to #{snapshot.number}:")
+    if error := _why_of_another(driver, snapshot, step):
+        _settle_not_done(snapshot, f"could not revert to #{snapshot.number}:", str(error), error.detail, begun=False)
         return None
     if step == Step.DO:
         why = _why_not_off_now(drive) or ""
@@ -275,30 +282,28 @@ def _release(drive: Drive) -> None:
     drive.hold = ""
     drive.snapshot_count = drive.snapshots.count()
     drive.observe_due = True
-    drive.save(update_fields=["head_layer", "hold", "snapshot_count", "reclaim_due", "observe_due", "trouble"])
+    drive.save(
+        update_fields=["head_layer", "next_layer", "hold", "snapshot_count", "reclaim_due", "observe_due", "trouble"]
+    )
 
 
-def _settle_not_done(snapshot: Snapshot, verb: str, why: str, detail: str) -> None:
+def _settle_not_done(snapshot: Snapshot, verb: str, why: str, detail: str, *, begun: bool = True) -> None:
     """Ends a step that read back as not done: the drive and its snapshots are as before."""
     count = snapshot.drive.snapshots.exclude(state=State.CREATING).count()
     still = f"still has its {counted(count, 'snapshot')}" if count else "still has no snapshots"
     read_back = f"Read back at {timezone.now():%H:%M:%S}: nothing was changed, {snapshot.drive.label} {still}."
-    _settle_trouble(snapshot, verb, f"{why} {read_back}", detail)
+    _settle_trouble(snapshot, verb, f"{why} {read_back}", detail, begun=begun)
 
 
-def _settle_of_another(snapshot: Snapshot, verb: str) -> None:
-    """Ends a step whose layer was on top before it began."""
-    error = taken(snapshot.new_layer)
-    _settle_not_done(snapshot, verb, str(error), error.detail)
-
-
-def _settle_trouble(snapshot: Snapshot, verb: str, text: str, detail: str) -> None:
+def _settle_trouble(snapshot: Snapshot, verb: str, text: str, detail: str, *, begun: bool = True) -> None:
     """Ends a step without what was asked for, and says why on the drive's pages."""
     with transaction.atomic():
         drive, fresh = _locked(snapshot)
         if fresh is None:
             return
         by = fresh.requested_by
+        if not begun:
+            drive.next_layer = fresh.new_layer  # or a layer of another database would seem to be ours (snapshots.late)
         if fresh.state == State.CREATING:
             fresh.delete()
         else:

@@ -15,6 +15,7 @@ from editor.reconcile import Job, Lane
 from editor.storage import StorageError
 from editor.volumes import driver_of
 from snapshots.actions import record
+from snapshots.late import catch_up, late_head
 from snapshots.models import Snapshot, State
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ def observe(pk: int) -> timedelta | None:
     rows = list(drive.snapshots.filter(state=State.READY))
     driver = driver_of(drive.pool)
     try:
+        if not drive.hold and late_head(driver, drive):
+            Drive.objects.filter(pk=pk).update(reclaim_due=True)  # which looks at it in its turn
         since = driver.written_since(pk, [row.layer for row in rows])
         used = driver.used_bytes(pk)
     except StorageError as error:
@@ -98,9 +101,11 @@ def reclaim(pk: int, should_stop: Callable[[], bool]) -> timedelta | None:
     def stop() -> bool:
         return should_stop() or backup.is_running()
 
-    keep = set(drive.snapshots.values_list("layer", flat=True))
+    driver = driver_of(drive.pool)
     try:
-        finished = driver_of(drive.pool).reclaim(pk, keep=keep, head=drive.head_layer, should_stop=stop)
+        head = catch_up(driver, drive) or drive.head_layer
+        keep = set(drive.snapshots.values_list("layer", flat=True))
+        finished = driver.reclaim(pk, keep=keep, head=head, should_stop=stop)
     except StorageError as error:
         log.warning("Deleted snapshots of %s still take space: %s %s", drive.label, error, error.detail)
         return AFTER_FAILED_MERGE

@@ -17,6 +17,7 @@ from django.db import transaction
 
 from editor import exports
 from editor.iscsi_names import target_iqn
+from editor.models import Drive
 from editor.storage.simulated import SimulatedStorage
 from editor.volumes import driver_of
 from snapshots import actions
@@ -112,6 +113,22 @@ def test_create_at_the_limit_survives_death_at_any_point(world: World, subtests:
         subtests,
         lambda: actions.request_create(world.drive, by=world.operator, expect_delete=taken[0].pk),
         {"now": after, "now (not made)": before},
+    )
+
+
+def test_create_after_a_late_one_survives_death_at_any_point(world: World, subtests: pytest.Subtests) -> None:
+    world.take("one")
+    world.write("now")
+    drive = world.drive
+    assert drive.head_layer
+    driver_of(drive.pool).snapshot(world.pk, frozen=drive.head_layer, new_layer=drive.next_layer)
+    Drive.objects.update(next_layer=drive.next_layer + 1)
+
+    kill_at_every_effect(
+        world,
+        subtests,
+        lambda: actions.request_create(world.drive, by=world.operator),
+        {"now": [(2, "now"), (1, "one")], "now (not made)": [(1, "one")]},
     )
 
 

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
+from django.utils import timezone
 
 from editor import volumes
+from editor.audit import findings
 from editor.models import Drive
 from editor.reconcile import Worker
 from editor.storage import StorageError, UnknownDrive
 from editor.storage.simulated import SimulatedStorage
 from editor.volumes import driver_of
-from snapshots import actions, upkeep
+from snapshots import actions, late, upkeep
 from snapshots.models import Snapshot
 from tests import factories
 from tests.snapshots.conftest import World
@@ -147,6 +149,124 @@ def test_revert_of_a_newer_database_is_not_taken_for_the_one_asked_for(any_world
     assert trouble is not None
     assert trouble.text.startswith("The storage pool already holds data under the name reserved for this snapshot.")
     assert (world.content(), world.drive.hold) == ("now", "")
+
+
+def give_up(world: World, verb: str, ask: Callable[[], None]) -> int:
+    """Storage stands still when it is asked, and the worker gives up; answers the layer that was reserved."""
+    layer = world.drive.next_layer
+    ask()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver_of(world.drive.pool), verb, refusing(StorageError("The storage pool did not answer.")))
+        world.work()
+    assert (world.drive.hold, world.drive.trouble is None) == ("", False)
+    return layer
+
+
+def give_up_snapshot(world: World) -> None:
+    """It is made after all."""
+    head = world.drive.head_layer
+    assert head
+    layer = give_up(world, "snapshot", lambda: actions.request_create(world.drive, by=world.operator))
+    driver_of(world.drive.pool).snapshot(world.pk, frozen=head, new_layer=layer)
+
+
+def give_up_revert(world: World, snapshot: Snapshot) -> None:
+    """It is done after all."""
+    world.switch_off()
+    layer = give_up(world, "revert", lambda: world.revert(snapshot))
+    driver_of(world.drive.pool).revert(world.pk, onto=snapshot.layer, new_layer=layer)
+
+
+def test_snapshot_that_storage_makes_late_hinders_no_other(any_world: World) -> None:
+    world = any_world
+    one = world.take("one")
+    world.write("now")
+    give_up_snapshot(world)
+    world.write("later")
+
+    actions.request_create(world.drive, by=world.operator)
+    world.work()
+
+    driver, drive = driver_of(world.drive.pool), world.drive
+    three = drive.snapshots.get(number=3)
+    assert (drive.trouble, drive.reclaim_due, world.numbers(), world.content()) == (None, False, [3, 1], "later")
+    assert drive.head_layer == driver.head(world.pk)
+    assert driver.layers(world.pk) == {one.layer, three.layer, drive.head_layer}  # what lay in between was merged
+    world.write("afterwards")
+    world.switch_off()
+    for snapshot, content in (three, "later"), (one, "one"):
+        world.revert(snapshot)
+        world.work()
+        assert world.content() == content
+
+
+def test_snapshot_that_storage_makes_late_is_noticed_by_itself(any_world: World) -> None:
+    world = any_world
+    world.write("now")
+    give_up_snapshot(world)
+
+    Drive.objects.update(observe_due=True)  # as after each minute in which a server writes
+    world.work()
+
+    assert world.drive.head_layer == driver_of(world.drive.pool).head(world.pk)
+    assert driver_of(world.drive.pool).layers(world.pk) == {world.drive.head_layer}
+    assert (world.content(), list(findings(timezone.now()))) == ("now", [])
+
+
+def test_snapshot_of_a_newer_database_is_not_taken_for_a_late_one(any_world: World) -> None:
+    """However often somebody asks, and though it stands on the head that this database knows."""
+    world = any_world
+    one = world.take("one")
+    older = {"head_layer": world.drive.head_layer, "next_layer": world.drive.next_layer, "next_snapshot_number": 2}
+    for number in (2, 3, 4):
+        world.take(f"state {number}")
+    for number in (3, 4):
+        actions.delete(world.drive.snapshots.get(number=number), by=world.operator)
+    world.work()
+    driver = driver_of(world.drive.pool)
+    layers = driver.layers(world.pk)
+    world.drive.snapshots.exclude(pk=one.pk).delete()
+    Drive.objects.filter(pk=world.pk).update(**older)
+
+    for _ in range(5):
+        actions.request_create(world.drive, by=world.operator)
+        world.work()
+        Drive.objects.update(reclaim_due=True, observe_due=True)
+        world.work(restarted=True)
+
+    trouble = world.drive.trouble
+    assert trouble is not None
+    assert trouble.text.startswith("The storage pool knows more of this drive than the database does.")
+    assert (driver.layers(world.pk), world.drive.head_layer, world.numbers()) == (layers, older["head_layer"], [1])
+    assert (world.content(), world.drive.hold) == ("state 4", "")
+
+
+def test_revert_that_storage_does_late_is_told_and_not_believed(any_world: World) -> None:
+    world = any_world
+    one = world.take("one")
+    world.write("now")
+    give_up_revert(world, one)
+    noted = world.drive.head_layer
+    layers = driver_of(world.drive.pool).layers(world.pk)
+    Drive.objects.update(observe_due=True)
+    world.work()
+    assert world.drive.trouble is not None
+    assert world.drive.trouble.text == late.REVERTED
+
+    actions.request_create(world.drive, by=world.operator)
+    world.work()
+
+    drive = world.drive
+    assert drive.trouble is not None
+    assert drive.trouble.text.startswith(f"{late.REVERTED} Read back at ")
+    assert (drive.head_layer, drive.hold, world.numbers()) == (noted, "", [1])
+    assert driver_of(drive.pool).layers(world.pk) == layers
+
+    world.revert(one)
+    world.work()
+
+    assert (world.drive.trouble, world.content(), world.drive.hold) == (None, "one", "")
+    assert world.drive.head_layer == driver_of(world.drive.pool).head(world.pk)
 
 
 def test_volume_of_another_database_is_not_taken_over(any_world: World) -> None:
