@@ -6,6 +6,7 @@ system gives its space back soon after.
 
 import abc
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -35,6 +36,7 @@ from editor.storage.extents import Extent, differing_bytes, extents, held_bytes
 from editor.storage.layers import fsync
 from editor.storage.locks import DriveLocks
 from editor.storage.programs import UNCHANGED, Damaged, explained
+from editor.storage.reserve import Reserve
 
 HALF_WRITTEN = "What was being written may be there in part."
 HALF_GROWN = "What the drive holds is unchanged; it may have its new size already, and repeating this is safe."
@@ -47,9 +49,12 @@ class CopyStorage(StorageDriver):
 
     file_system: ClassVar[str]
     """As in /proc/self/mountinfo."""
+    reserved_attributes: ClassVar[int] = 0
+    """What the pool's reserve holds of them."""
 
     def __init__(self, pool: Path, *, busy_seconds: float = 10) -> None:
         self._pool = CopyPool(pool, self.file_system)
+        self._reserve = Reserve(self._pool.path, attributes=self.reserved_attributes)
         self._locks = DriveLocks(busy_seconds)
 
     # What a file system must offer
@@ -141,7 +146,7 @@ class CopyStorage(StorageDriver):
                 _demand_unused(folder)
                 self._bury(grave)
                 # One rename first: a drive is there or it is not, and its id cannot come back with old copies in it.
-                os.rename(folder.path, grave)
+                self._reserve.spend(lambda: os.rename(folder.path, grave))
                 fsync(self._pool.path)
             self._bury(grave)
 
@@ -191,7 +196,7 @@ class CopyStorage(StorageDriver):
     def activate(self, drive: int) -> Device:
         with self._working(drive) as (folder, tree):
             device = Device("file", str(folder.head(tree)))
-            folder.mark(active=True)
+            self._reserve.spend(lambda: folder.mark(active=True))
             return device
 
     def deactivate(self, drive: int) -> None:
@@ -201,7 +206,7 @@ class CopyStorage(StorageDriver):
                 # A target that died may have left writes in memory.
                 with contextlib.suppress(Damaged, StorageError):
                     fsync(folder.head(folder.tree()))
-                folder.mark(active=False)
+                self._reserve.spend(lambda: folder.mark(active=False))
 
     def devices(self) -> dict[int, Device]:
         with explained():
@@ -267,7 +272,7 @@ class CopyStorage(StorageDriver):
         with self._working(drive) as (folder, tree):
             if tree.head != new_layer:
                 _demand_unused(folder)
-            self._top(folder, tree, onto=onto, new_layer=new_layer)
+            self._reserve.spend(lambda: self._top(folder, tree, onto=onto, new_layer=new_layer))
 
     def abandon(self, drive: int, *, new_layer: int) -> bool:
         with self._working(drive) as (folder, tree):
@@ -342,9 +347,9 @@ class CopyStorage(StorageDriver):
             for layer in gone:
                 if should_stop() or self._locks.wanted(folder.path):
                     return False
-                self.remove(folder.path / tree.copies[layer].name)
+                self._reserve.spend(functools.partial(self.remove, folder.path / tree.copies[layer].name))
             if gone:
-                folder.save(tree.without(gone))
+                self._reserve.spend(lambda: folder.save(tree.without(gone)))
             return True
 
     # Bytes
@@ -395,6 +400,7 @@ class CopyStorage(StorageDriver):
                     self.remove(folder.path / name)
             (folder.path / NEW_TREE).unlink(missing_ok=True)
             yield folder, tree
+            self._reserve.keep()
 
 
 def _demand_unused(folder: CopyFolder) -> None:

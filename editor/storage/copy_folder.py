@@ -12,8 +12,9 @@ finished, or is being removed; the next verb removes it. A snapshot copies the l
 has it open goes on with the same file under the same path. A revert copies a layer to a new live disk; the former one
 stays as the layer it was, until it is reclaimed. Each disk is the drive's content byte for byte.
 
-Removing and serving must work in a full pool, so they create no files: what is reclaimed is removed first and struck
-from drive.json later, and the mark of an active drive is a file that is renamed.
+Removing and serving must work in a full pool, so they create as little as they can: what is reclaimed is removed first
+and struck from drive.json later, and the mark of an active drive is a file that is renamed. What that takes in a pool
+where there is nothing at all, and a revert, comes out of the pool's reserve (editor.storage.reserve).
 """
 
 import contextlib

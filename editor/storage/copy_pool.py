@@ -9,6 +9,7 @@ from pathlib import Path
 from editor.storage.base import Found, StorageError
 from editor.storage.copy_folder import CopyFolder
 from editor.storage.mounts import mount_of
+from editor.storage.reserve import RESERVE
 
 DRIVE_NAME = re.compile(r"drive-([1-9][0-9]*)", re.ASCII)
 PROBE = "check"
@@ -63,7 +64,7 @@ class CopyPool:
         for folder in drives:
             with contextlib.suppress(FileNotFoundError):  # deleted since the listing
                 found.append(folder.found())
-        known = {PROBE, *(folder.path.name for folder in drives)}
+        known = {PROBE, RESERVE, *(folder.path.name for folder in drives)}
         if others := tuple(f"{name} is not a drive." for name in names if name not in known):
             found.append(Found(None, None, frozenset(), others))
         return found

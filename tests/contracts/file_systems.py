@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,6 +73,20 @@ class FileSystem:
     def sync(self) -> None:
         """Write everything to the disk."""
         subprocess.run(["sync", "--file-system", str(self.point)], check=True)
+
+    def fill(self) -> None:
+        """Leave no room at all: neither for what files hold, nor for the tables of the file system itself."""
+        for size_bytes in (MIB, 4096):
+            with (self.point / f"filling of {size_bytes}").open("wb") as file, suppress(OSError):
+                for offset in itertools.count(0, size_bytes):
+                    os.posix_fallocate(file.fileno(), offset, size_bytes)
+        for held in (16_000, 1_500, 0):  # in the names and attributes of files that hold nothing else
+            with suppress(OSError):
+                for number in itertools.count():
+                    path = self.point / f"filling of {held}, {number}"
+                    path.touch()
+                    if held:
+                        os.setxattr(path, "user.filling", bytes(held))
 
     def cut_off(self) -> None:
         """Let the power fail now, and mount what is on the disk.

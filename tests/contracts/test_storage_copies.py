@@ -226,6 +226,54 @@ def test_full_pool_loses_nothing_and_can_be_emptied(own_system: FileSystem) -> N
 
 
 @on_its_own
+def test_full_pool_is_served_reverted_and_emptied_out_of_its_reserve(
+    own_system: FileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("editor.storage.reserve.LEAST_POOL_BYTES", 0)
+    pool = own_system.pool()
+    driver = own_system.driver(pool)
+    prepared(driver)
+    Disk(driver, 9)
+    driver.activate(DRIVE)
+    own_system.sync()
+    own_system.fill()
+    with pytest.raises(OSError, match="No space left"):
+        (own_system.point / "one more").mkdir()
+    assert str(refused(lambda: driver.snapshot(DRIVE, frozen=3, new_layer=4))).startswith("The storage pool is full.")
+    assert_layers_read(pool, TRUTH)
+
+    driver.deactivate(DRIVE)
+    driver.revert(DRIVE, onto=2, new_layer=4)
+    assert driver.reclaim(DRIVE, keep=[1, 2], head=4) is True
+    driver.activate(DRIVE)
+    assert_layers_read(pool, {1: TRUTH[1], 2: TRUTH[2], 4: TRUTH[2]})
+    driver.deactivate(DRIVE)
+    driver.revert(DRIVE, onto=1, new_layer=5)
+    assert driver.reclaim(DRIVE, keep=[1], head=5) is True
+    driver.delete_drive(9)
+
+    assert_layers_read(pool, {1: TRUTH[1], 5: TRUTH[1]})
+    assert_tidy(pool, {1, 5})
+    assert [(found.drive, found.strange) for found in driver.audit()] == [(DRIVE, ())]
+
+
+@on_its_own
+def test_reserve_whose_maker_was_killed_is_made_again(own_system: FileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("editor.storage.reserve.LEAST_POOL_BYTES", 0)
+    pool = own_system.pool()
+    prepared(own_system.driver(pool))
+    reserve = pool / "reserve"
+    assert reserve.stat().st_size == 64 * MIB
+    reserve.write_bytes(b"")
+    own_system.sync()
+
+    own_system.driver(pool).activate(DRIVE)
+
+    assert reserve.stat().st_size == 64 * MIB
+    assert reserve.stat().st_blocks * 512 >= 64 * MIB
+
+
+@on_its_own
 def test_pool_that_is_not_mounted_is_not_taken_for_an_empty_one(own_system: FileSystem) -> None:
     pool = own_system.point  # as if it were the mount point itself, which is there without its disk
     driver = own_system.driver(pool)
