@@ -7,6 +7,8 @@
     drive-7/new-...            not finished; removed by the next verb
 
 A file counts under its final name only. It gets there by: make it as new-..., fsync it, rename it, fsync the folder.
+The head is switched by a rename too, after the layer it is to name is durable; and a served drive is told to write to
+that layer only then, so that at whatever moment the power fails, what the head names is the drive.
 A drive grows in place: resize the head, fsync it, fsync the folder. A new layer is as large as the drive, so no layer
 is smaller than one it stands on, and nothing under it has bytes beyond its end that a second growth could uncover.
 """

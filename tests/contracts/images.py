@@ -87,7 +87,7 @@ class Effects:
     """Counts what a verb does to the disk, and breaks it off at one of these effects.
 
     `how`: "before" the effect, "after" it (a started program lives on, as after kill -9 of ours), or "killed" (after
-    it, and a started program dies at once too).
+    it, and a started program dies at once too). `told` hears of each effect just before it.
     """
 
     at: int | None = None
@@ -95,6 +95,7 @@ class Effects:
     seen: list[str] = field(default_factory=list)
     orphans: list[subprocess.Popen[bytes]] = field(default_factory=list)
     dead: bool = False
+    told: Callable[[str], object] = str
 
     def wrap(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def effect(*arguments: Any, **options: Any) -> Any:
@@ -103,6 +104,7 @@ class Effects:
             if self.dead:
                 raise PowerCut
             self.seen.append(_told(name, arguments))
+            self.told(self.seen[-1])
             stopping = len(self.seen) - 1 == self.at
             if stopping and self.how == "before":
                 self.dead = True
@@ -147,9 +149,9 @@ def _told(name: str, arguments: tuple[Any, ...]) -> str:
 
 
 @contextmanager
-def effects(at: int | None = None, how: str = "before") -> Iterator[Effects]:
+def effects(at: int | None = None, how: str = "before", *, told: Callable[[str], object] = str) -> Iterator[Effects]:
     """Watches, and breaks off, what is done inside. Ends quietly when it was broken off."""
-    watch = Effects(at, how)
+    watch = Effects(at, how, told=told)
     with pytest.MonkeyPatch.context() as patch:
         for name in (*CHANGES, "fsync", "open"):
             patch.setattr(os, name, watch.wrap(name, getattr(os, name)))

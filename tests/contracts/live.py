@@ -119,9 +119,9 @@ def as_left(pool: Path, to: Path) -> Path:
 
 
 @contextmanager
-def live_effects(at: int | None = None) -> Iterator[Effects]:
+def live_effects(at: int | None = None, *, told: Callable[[str], object] = str) -> Iterator[Effects]:
     """As `effects`, those on the daemon included; breaks off after one. The daemon lives on."""
-    with pytest.MonkeyPatch.context() as patch, suppress(PowerCut), effects(at, "after") as watch:
+    with pytest.MonkeyPatch.context() as patch, suppress(PowerCut), effects(at, "after", told=told) as watch:
         real = Monitor.execute
 
         def execute(self: Monitor, command: str, arguments: dict[str, Any] | None = None) -> Any:
