@@ -313,6 +313,7 @@ class CopyStorage(StorageDriver):
 
     def _copy(self, folder: CopyFolder, source: str, name: str, *, size_bytes: int | None = None) -> None:
         """Make a copy, durably; a live one, as large as the drive, when that size is given."""
+        self.remove(folder.path / name)  # of an attempt that met a full disk later on
         try:
             self.make_copy(folder.path / source, folder.path / name, frozen=size_bytes is None)
             if size_bytes is not None:

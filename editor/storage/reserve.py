@@ -50,16 +50,18 @@ class Reserve:
                 self._make(wanted, attributes=0 if held else self._attributes)
 
     def spend(self, work: Callable[[], Answer]) -> Answer:
-        """Do what must be possible in a full pool: `work` is begun again, without the reserve, if it meets one.
+        """Do what must be possible in a full pool: `work` is begun again, with the reserve given up, if it meets one.
 
-        Raises what `work` raises: what servers write at that moment may take the room.
+        It raises what `work` raises: what servers write at that moment may take the room.
         """
         try:
             return work()
         except OSError as error:
             if error.errno not in FULL or not self._given_up():
                 raise
-        return work()
+        done = work()
+        self.keep()
+        return done
 
     def _size(self) -> int:
         """0 also of one whose maker was killed."""

@@ -234,7 +234,7 @@ def test_full_pool_is_served_reverted_and_emptied_out_of_its_reserve(
     driver = own_system.driver(pool)
     prepared(driver)
     Disk(driver, 9)
-    driver.activate(DRIVE)
+    driver.activate(9)
     own_system.sync()
     own_system.fill()
     with pytest.raises(OSError, match="No space left"):
@@ -242,7 +242,6 @@ def test_full_pool_is_served_reverted_and_emptied_out_of_its_reserve(
     assert str(refused(lambda: driver.snapshot(DRIVE, frozen=3, new_layer=4))).startswith("The storage pool is full.")
     assert_layers_read(pool, TRUTH)
 
-    driver.deactivate(DRIVE)
     driver.revert(DRIVE, onto=2, new_layer=4)
     assert driver.reclaim(DRIVE, keep=[1, 2], head=4) is True
     driver.activate(DRIVE)
@@ -250,6 +249,7 @@ def test_full_pool_is_served_reverted_and_emptied_out_of_its_reserve(
     driver.deactivate(DRIVE)
     driver.revert(DRIVE, onto=1, new_layer=5)
     assert driver.reclaim(DRIVE, keep=[1], head=5) is True
+    driver.deactivate(9)
     driver.delete_drive(9)
 
     assert_layers_read(pool, {1: TRUTH[1], 5: TRUTH[1]})
