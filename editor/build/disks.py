@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 from django.conf import settings
@@ -63,11 +64,11 @@ def create(item: DeployItem) -> timedelta | None:
 def giving_up(item: DeployItem) -> Callable[[DeployItem], None]:
     """Answers what to do with the row of a drive that could not be made; asks storage, so outside of transactions.
 
-    The row goes when storage surely has nothing of it. Otherwise it stays, as one that is real: its volume is made
-    when that is possible again (editor.volumes).
+    The row goes when storage surely has no such drive; then what is left of the attempt goes with it. Otherwise it
+    stays, as one that is real: its volume is made when that is possible again (editor.volumes).
     """
     drive = Drive.objects.filter(drive_array=array_pk(item.step.of), number=number_of(item)).first()
-    absent = drive is not None and drive.head_layer is None and _is_absent(drive)
+    absent = drive is not None and drive.head_layer is None and _is_cleared(drive)
 
     def give_up(item: DeployItem) -> None:
         rows = Drive.objects.filter(drive_array=array_pk(item.step.of), number=number_of(item))
@@ -81,11 +82,15 @@ def giving_up(item: DeployItem) -> Callable[[DeployItem], None]:
     return give_up
 
 
-def _is_absent(drive: Drive) -> bool:
+def _is_cleared(drive: Drive) -> bool:
     try:
         volumes.driver_of(drive.pool).head(drive.pk)
-    except StorageError as error:
-        return isinstance(error, UnknownDrive)
+    except UnknownDrive:
+        with suppress(StorageError):  # then `manage.py reconcile --clean` does it
+            volumes.driver_of(drive.pool).clear(drive.pk)
+        return True
+    except StorageError:
+        pass
     return False
 
 

@@ -15,15 +15,22 @@ from editor.storage.programs import Damaged
 DRIVE_NAME = re.compile(r"drive-([1-9][0-9]*)", re.ASCII)
 
 
+def drives_in(pool: Path) -> list[int]:
+    """Drives that have a folder, by id."""
+    names = os.listdir(pool) if pool.is_dir() else []
+    return sorted(int(match[1]) for name in names if (match := DRIVE_NAME.fullmatch(name)) and (pool / name).is_dir())
+
+
 def find(pool: Path) -> Iterator[Found]:
     """Drives by id, then the pool itself if something in it is strange."""
     names = sorted(os.listdir(pool)) if pool.is_dir() else []
-    matches = {name: match for name in names if (match := DRIVE_NAME.fullmatch(name)) and (pool / name).is_dir()}
-    for drive in sorted(int(match[1]) for match in matches.values()):
+    drives = drives_in(pool)
+    for drive in drives:
         folder = DriveFolder(pool, drive)
         with contextlib.suppress(StorageError):  # deleted since the listing
             yield folder.unlocked(functools.partial(_look, folder))
-    if strange := tuple(f"{name} is not a drive." for name in names if name not in matches):
+    known = {DriveFolder(pool, drive).path.name for drive in drives}
+    if strange := tuple(f"{name} is not a drive." for name in names if name not in known):
         yield Found(None, None, frozenset(), strange)
 
 

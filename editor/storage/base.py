@@ -24,7 +24,7 @@ Exceptions:
 import abc
 import hashlib
 import struct
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 SECTOR_BYTES = 512
@@ -214,6 +214,22 @@ class StorageDriver(abc.ABC):
     @abc.abstractmethod
     def delete_drive(self, drive: int) -> None:
         """Remove a drive and all its layers. An absent drive is fine."""
+
+    @abc.abstractmethod
+    def clear(self, drive: int) -> bool:
+        """Remove what an unfinished `create_drive` left; answers whether nothing of the drive is there now.
+
+        False, and nothing is removed, when there is such a drive, or data under its name that nobody can have put
+        there while it was made.
+        """
+
+    @abc.abstractmethod
+    def clean(self, *, spare: Collection[int]) -> Iterator[str]:
+        """Remove what interrupted verbs left in the pool, and name each thing that is removed, as it goes.
+
+        What a verb would remove that comes to the drive, and what waits to be removed for good; nothing that is, or
+        may become, a part of a drive. Drives in `spare` are left alone: somebody is at work on them.
+        """
 
     @abc.abstractmethod
     def head(self, drive: int) -> int:

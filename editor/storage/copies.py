@@ -33,6 +33,7 @@ from editor.storage.base import (
 from editor.storage.copy_folder import COPY_NAME, INACTIVE, NEW_TREE, Copy, CopyFolder, Tree
 from editor.storage.copy_pool import PROBE, CopyPool
 from editor.storage.extents import Extent, differing_bytes, extents, held_bytes
+from editor.storage.graves import grave, graves
 from editor.storage.layers import fsync
 from editor.storage.locks import DriveLocks
 from editor.storage.programs import UNCHANGED, Damaged, explained
@@ -139,18 +140,44 @@ class CopyStorage(StorageDriver):
 
     def delete_drive(self, drive: int) -> None:
         folder = self._pool.drive(drive)
-        grave = self._pool.path / f"deleted-{drive}"
         with explained(HALF_DELETED):
             self._pool.demand(UNCHANGED)
             with contextlib.suppress(FileNotFoundError), self._locks.held(folder.path):
                 _demand_unused(folder)
-                self._bury(grave)
-                # One rename first: a drive is there or it is not, and its id cannot come back with old copies in it.
-                self._reserve.spend(lambda: os.rename(folder.path, grave))
-                fsync(self._pool.path)
-            self._bury(grave)
+                self._bury(folder)
+            self._remove_grave(grave(self._pool.path, drive))
 
-    def _bury(self, grave: Path) -> None:
+    def clear(self, drive: int) -> bool:
+        folder = self._pool.drive(drive)
+        with explained():
+            self._pool.demand(UNCHANGED)
+            with contextlib.suppress(FileNotFoundError), self._locks.held(folder.path):
+                if not _is_unfinished(folder):
+                    return False
+                self._bury(folder)
+            self._remove_grave(grave(self._pool.path, drive))
+        return True
+
+    def clean(self, *, spare: Collection[int]) -> Iterator[str]:
+        with explained("No drive was changed."):
+            self._pool.demand()
+            for drive, path in graves(self._pool.path).items():
+                if drive not in spare:
+                    self._remove_grave(path)
+                    yield f"{path.name}, the rest of a deleted drive"
+            for folder in self._pool.drives():
+                with contextlib.suppress(FileNotFoundError, UnknownDrive):
+                    if folder.drive not in spare and (left := folder.leftovers(folder.tree())):
+                        with self._working(folder.drive):
+                            pass  # which removes them
+                        yield from (f"{folder.path.name}/{name}, which was not finished" for name in left)
+
+    def _bury(self, folder: CopyFolder) -> None:
+        self._remove_grave(grave(self._pool.path, folder.drive))
+        self._reserve.spend(lambda: os.rename(folder.path, grave(self._pool.path, folder.drive)))
+        fsync(self._pool.path)
+
+    def _remove_grave(self, grave: Path) -> None:
         """Remove a folder with the copies in it; absent is fine."""
         if grave.is_dir():
             self._empty(grave)
@@ -395,13 +422,21 @@ class CopyStorage(StorageDriver):
             except FileNotFoundError:
                 raise folder.unknown() from None
             tree = folder.tree()
-            named = {copy.name for copy in tree.copies.values()}
-            for name in folder.copies():
-                if name not in named:
-                    self.remove(folder.path / name)
+            for name in folder.unnamed(tree):
+                self.remove(folder.path / name)
             (folder.path / NEW_TREE).unlink(missing_ok=True)
             yield folder, tree
             self._reserve.keep()
+
+
+def _is_unfinished(folder: CopyFolder) -> bool:
+    """Whether a drive was never made whole: without drive.json, there is at most its first, empty copy."""
+    copies = folder.copies()
+    names = {*os.listdir(folder.path)} - {"lock", NEW_TREE, INACTIVE}
+    if names != {*copies} or len(copies) > 1:
+        return False
+    disks = [folder.disk(name) for name in copies]
+    return not any(disk.exists() and _extents(disk) for disk in disks)
 
 
 def _demand_unused(folder: CopyFolder) -> None:

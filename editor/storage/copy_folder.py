@@ -162,6 +162,15 @@ class CopyFolder:
         """Names of the copies that are there, whole or not."""
         return sorted(name for name in os.listdir(self.path) if COPY_NAME.fullmatch(name))
 
+    def unnamed(self, tree: Tree) -> list[str]:
+        """Names of the copies that an interrupted verb left: they are no part of the drive."""
+        named = {copy.name for copy in tree.copies.values()}
+        return [name for name in self.copies() if name not in named]
+
+    def leftovers(self, tree: Tree) -> list[str]:
+        """Names of all that an interrupted verb left."""
+        return [*self.unnamed(tree), *([NEW_TREE] if (self.path / NEW_TREE).exists() else [])]
+
     def save(self, tree: Tree) -> None:
         """Replace drive.json, durably. Copies that it names must be durable before."""
         new = self.path / NEW_TREE

@@ -188,13 +188,15 @@ class DriveFolder:
             raise Damaged(f"{error.filename} is missing under layer {top}") from error
         return found
 
+    def leftovers(self) -> list[str]:
+        """Names of what an interrupted verb left. Its content was never part of the drive."""
+        names = sorted(os.listdir(self.path))
+        return [name for name in names if name.startswith(NEW) or _is_stale_mark(name, names)]
+
     def tidy(self) -> None:
-        """Remove what an interrupted verb left. Its content was never part of the drive."""
-        names = os.listdir(self.path)
-        for name in names:
-            merging = MERGING_NAME.fullmatch(name)
-            if name.startswith(NEW) or (merging and layer_name(int(merging[1])) not in names):
-                os.unlink(self.path / name)
+        """Remove what an interrupted verb left."""
+        for name in self.leftovers():
+            os.unlink(self.path / name)
 
     def new_file(self, name: str) -> Path:
         """Where to make a file before it gets its final name."""
@@ -253,6 +255,12 @@ class DriveFolder:
             raise self.unknown()
         with os.scandir(self.path) as entries:
             return {entry.name: entry.inode() for entry in entries}
+
+
+def _is_stale_mark(name: str, names: list[str]) -> bool:
+    """Whether it marks the merge of a layer that is gone."""
+    merging = MERGING_NAME.fullmatch(name)
+    return merging is not None and layer_name(int(merging[1])) not in names
 
 
 def parents(tree: dict[int, Layer]) -> dict[int, int | None]:

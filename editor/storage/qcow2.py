@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from editor.storage.audit import find
+from editor.storage.audit import drives_in, find
 from editor.storage.base import (
     MAX_DEPTH,
     Check,
@@ -34,6 +34,7 @@ from editor.storage.base import (
 from editor.storage.checks import demand, folder_check, program_check, room_check, usage_of
 from editor.storage.content import held_blocks, window
 from editor.storage.daemon import why_not_fuse
+from editor.storage.graves import grave, graves
 from editor.storage.layers import DriveFolder, Layer, checked, fsync, layer_name, parents, read_layer
 from editor.storage.locks import DriveLocks
 from editor.storage.merge import Tools, merge
@@ -107,16 +108,43 @@ class Qcow2Storage(StorageDriver):
 
     def delete_drive(self, drive: int) -> None:
         folder = DriveFolder(self._pool, drive)
-        grave = self._pool / f"deleted-{drive}"
         with explained(HALF_DELETED):
             demand(self._pool, UNCHANGED)
             with contextlib.suppress(FileNotFoundError), self._locks.held(folder.path):
                 self._serving.bury(folder)
-                _remove(grave)
-                # One rename first: a drive is there or it is not, and its id cannot come back with old layers in it.
-                os.rename(folder.path, grave)
-                fsync(self._pool)
-            _remove(grave)
+                self._bury(folder)
+            _remove(grave(self._pool, drive))
+
+    def clear(self, drive: int) -> bool:
+        folder = DriveFolder(self._pool, drive)
+        with explained():
+            demand(self._pool, UNCHANGED)
+            with contextlib.suppress(FileNotFoundError), self._locks.held(folder.path):
+                if not _is_unfinished(folder):
+                    return False
+                self._bury(folder)
+            _remove(grave(self._pool, drive))
+        return True
+
+    def _bury(self, folder: DriveFolder) -> None:
+        _remove(grave(self._pool, folder.drive))
+        os.rename(folder.path, grave(self._pool, folder.drive))
+        fsync(self._pool)
+
+    def clean(self, *, spare: Collection[int]) -> Iterator[str]:
+        with explained("No drive was changed."):
+            demand(self._pool)
+            for drive, path in graves(self._pool).items():
+                if drive not in spare:
+                    _remove(path)
+                    yield f"{path.name}, the rest of a deleted drive"
+            for drive in drives_in(self._pool):
+                folder = DriveFolder(self._pool, drive)
+                with contextlib.suppress(FileNotFoundError, UnknownDrive):
+                    if drive not in spare and (left := folder.leftovers()):
+                        with self._working(drive):
+                            pass  # which removes them
+                        yield from (f"{folder.path.name}/{name}, which was not finished" for name in left)
 
     def _make_folder(self, path: Path) -> None:
         if not path.is_dir():
@@ -397,6 +425,15 @@ class Qcow2Storage(StorageDriver):
 
     def _transfer(self, folder: DriveFolder, lock: int) -> Tool:
         return functools.partial(run, self._qemu_img, folder=folder.path, lock=lock, seconds=self._transfer_seconds)
+
+
+def _is_unfinished(folder: DriveFolder) -> bool:
+    """Whether a drive was never made whole: without a head, there is at most its first, empty layer."""
+    names = {*os.listdir(folder.path)} - {*folder.leftovers(), "lock"}
+    layers = folder.layer_ids()
+    if "head" in names or names != {layer_name(layer) for layer in layers} or len(layers) > 1:
+        return False
+    return all(not layer.held_bytes and layer.parent is None for layer in folder.tree().values())
 
 
 def _is_new_on(folder: DriveFolder, layer: int, onto: int) -> bool:

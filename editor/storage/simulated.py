@@ -125,6 +125,14 @@ class SimulatedStorage(StorageDriver):
             self._demand_inactive(drive)
             self._drives.pop(drive, None)
 
+    def clear(self, drive: int) -> bool:
+        with self._verb("clear", drive=drive):
+            return drive not in self._drives
+
+    def clean(self, *, spare: Collection[int]) -> Iterator[str]:
+        with self._verb("clean", spare=frozenset(spare)):
+            yield from ()
+
     def head(self, drive: int) -> int:
         with self._verb("head", drive=drive):
             return self._known(drive).head

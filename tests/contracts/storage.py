@@ -147,6 +147,15 @@ class StorageContract:
             driver.create_drive(DRIVE, layer=1, size_bytes=2 * SIZE)
         assert refused.value.permanent is True
 
+    def test_nothing_is_cleared_away_of_a_drive_that_exists(self, driver: StorageDriver) -> None:
+        disk = Disk(driver)
+        disk.put(5)
+        disk.snapshot()
+
+        assert (driver.clear(DRIVE), driver.clear(DRIVE + 1)) == (False, True)
+        assert list(driver.clean(spare=())) == []
+        assert (disk.mark(), disk.head, disk.layers) == (5, 2, {1, 2})
+
     def test_written_bytes_are_read_back_at_any_sector(self, driver: StorageDriver) -> None:
         disk = Disk(driver)
         data = bytes(range(256)) * 6

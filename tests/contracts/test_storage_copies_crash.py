@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from editor.storage import Found
 from editor.storage.copies import CopyStorage
 
 from .copy_pools import assert_layers_read, assert_tidy, copied, crashes, effects, prepared
@@ -117,6 +118,49 @@ def test_creation_is_finished_by_repeating_it(system: FileSystem) -> None:
 
         assert_layers_read(left, {1: EMPTY})
         assert_tidy(left, {1})
+
+
+def test_creation_that_nobody_repeats_is_cleared_away(system: FileSystem) -> None:
+    for left in crashes(system, system.pool(), lambda driver: driver.create_drive(DRIVE, layer=1, size_bytes=SIZE)):
+        driver = system.driver(left)
+        made = (left / f"drive-{DRIVE}" / "drive.json").exists()
+
+        assert driver.clear(DRIVE) is not made
+
+        assert driver.audit() == ([Found(DRIVE, 1, frozenset({1}), ())] if made else [])
+        assert made or not list(left.iterdir())
+
+
+def test_data_without_drive_json_is_not_cleared_away(system: FileSystem, pool: Path) -> None:
+    (pool / f"drive-{DRIVE}" / "drive.json").unlink()
+    before = sorted(path.name for path in (pool / f"drive-{DRIVE}").iterdir())
+
+    assert system.driver(pool).clear(DRIVE) is False
+    assert sorted(path.name for path in (pool / f"drive-{DRIVE}").iterdir()) == before
+
+
+@pytest.mark.parametrize("verb", ["snapshot", "delete_drive"])
+def test_what_nobody_repeats_is_cleaned(system: FileSystem, template: Path, verb: str) -> None:
+    def attempt(driver: CopyStorage) -> None:
+        if verb == "snapshot":
+            driver.snapshot(DRIVE, frozen=3, new_layer=4)
+        else:
+            driver.delete_drive(DRIVE)
+
+    cleaned = 0
+    for left in crashes(system, template, attempt):
+        driver = system.driver(left)
+        assert list(driver.clean(spare={DRIVE})) == []
+
+        cleaned += len(list(driver.clean(spare=())))
+
+        if (left / f"drive-{DRIVE}").exists():
+            head = driver.head(DRIVE)
+            assert_layers_read(left, {**TRUTH, 4: TRUTH[3]} if head == 4 else TRUTH)
+            assert_tidy(left, {1, 2, 3, head})
+        else:
+            assert list(left.iterdir()) == []
+    assert cleaned > 1
 
 
 def test_deletion_is_finished_by_repeating_it_and_brings_no_bytes_back(system: FileSystem, template: Path) -> None:

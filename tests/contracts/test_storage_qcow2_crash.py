@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from editor.storage import StorageError
+from editor.storage import Found, StorageError
 from editor.storage.qcow2 import Qcow2Storage
 
 from .images import TRUTH, Marks, assert_layers_read, assert_tidy, copied, crashes, effects, prepared
@@ -165,6 +165,48 @@ def test_creation_is_finished_by_repeating_it(tmp_path: Path) -> None:
 
         assert_layers_read(left, {1: EMPTY})
         assert_tidy(left, {1})
+
+
+def test_creation_that_nobody_repeats_is_cleared_away(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+
+    for left in crashes(empty, lambda driver: driver.create_drive(DRIVE, layer=1, size_bytes=SIZE), tmp_path):
+        driver = Qcow2Storage(left)
+        made = (left / f"drive-{DRIVE}" / "head").is_symlink()
+
+        assert driver.clear(DRIVE) is not made
+
+        assert driver.audit() == ([Found(DRIVE, 1, frozenset({1}), ())] if made else [])
+        assert made or not list(left.iterdir())
+
+
+def test_data_without_a_head_is_not_cleared_away(pool: Path) -> None:
+    (pool / f"drive-{DRIVE}" / "head").unlink()
+
+    assert Qcow2Storage(pool).clear(DRIVE) is False
+    assert_layers_read(pool, TRUTH)
+
+
+@pytest.mark.parametrize("verb", ["snapshot", "delete_drive"])
+def test_what_nobody_repeats_is_cleaned(template: Path, tmp_path: Path, verb: str) -> None:
+    def attempt(driver: Qcow2Storage) -> None:
+        if verb == "snapshot":
+            driver.snapshot(DRIVE, frozen=3, new_layer=4)
+        else:
+            driver.delete_drive(DRIVE)
+
+    for left in crashes(template, attempt, tmp_path):
+        before = {path for path in left.rglob("*") if path.name.startswith(("new-", "deleted-"))}
+        driver = Qcow2Storage(left)
+        assert list(driver.clean(spare={DRIVE})) == []
+
+        said = list(driver.clean(spare=()))
+
+        assert bool(said) == bool(before)
+        assert not {path for path in left.rglob("*") if path.name.startswith(("new-", "deleted-"))}
+        if (left / f"drive-{DRIVE}").exists():
+            assert_layers_read(left, {**TRUTH, 4: TRUTH[3]} if driver.head(DRIVE) == 4 else TRUTH)
 
 
 def test_creation_with_another_size_starts_over(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import errno
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import settings
 
 from editor.storage import Cluster, StorageError, Usage, driver_for
-from editor.storage.rbd import RbdStorage, ceph, differences
+from editor.storage.rbd import RbdStorage, ceph, differences, trial
 from editor.storage.rbd import driver as engine_module
 from editor.storage.rbd.images import OBJECT_BYTES
 from editor.storage.rbd.usage import room
@@ -201,7 +202,7 @@ class TestPools:
             driver._images.move_to_trash(name)  # by hand: without our note
 
         found = driver.audit()
-        assert driver._trash.empty() is True
+        assert list(driver.clean(spare=())) == []
 
         assert [(one.drive, one.head, one.strange) for one in found] == [
             (DRIVE, 1, (f"before-the-update in drive-{DRIVE}.1 is not a layer.",)),
@@ -286,6 +287,23 @@ class TestPools:
         assert "Check that a manager (ceph-mgr) runs." in room_left.wrong
         assert driver.audit() == []
         assert driver._images.trash() == []
+
+    def test_trial_that_was_killed_is_cleaned_after_a_while(
+        self, driver: RbdStorage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trials = "trial-" + "a" * 32, "trial-" + "b" * 32, "trial-" + "b" * 32 + ".clone"
+        for name in trials[:2]:
+            driver._images.create(name, MIB)
+        with driver._images.opened(trials[1], writable=True) as image:
+            driver._images.create_snapshot(image, "trial")
+        driver._images.clone(trials[1], "trial", trials[2])
+        driver._images.move_to_trash(trials[0])
+        assert list(driver.clean(spare=())) == []  # they may be going on
+
+        monkeypatch.setattr(trial, "A_WHILE", timedelta())
+
+        assert sorted(driver.clean(spare=())) == [f"{name}, with which the pool was tried" for name in trials]
+        assert (driver._images.names(), driver._images.trash()) == ([], [])
 
     @pytest.mark.parametrize(
         ("wrong", "sentence"),

@@ -175,6 +175,43 @@ def test_deletion_is_finished_by_repeating_it_and_brings_nothing_back(driver: Rb
     assert_nothing_left(driver)
 
 
+def test_creation_that_nobody_repeats_is_cleared_away(driver: RbdStorage) -> None:
+    answers = []
+    for at in count():
+        with effects(at) as watch:
+            create(driver, 1 + at)
+
+        answers.append(driver.clear(1 + at))
+
+        driver.delete_drive(1 + at)
+        if len(watch.seen) < at:
+            break
+    assert answers == [True, True, False, False]
+    assert_nothing_left(driver)
+
+
+def test_what_nobody_repeats_is_cleaned(driver: RbdStorage) -> None:
+    driver._trash.empty_soon = lambda: None  # type: ignore[method-assign]  # so it is when the process is killed
+    said: dict[str, list[str]] = {}
+    for verb in (revert, RbdStorage.delete_drive):
+        for drive in crashes(driver, verb):
+            assert all(thing.endswith("from the trash") for thing in driver.clean(spare={drive}))
+            said[f"{verb.__name__} {drive - 100}"] = sorted(driver.clean(spare=()))
+
+            assert [found.strange for found in driver.audit()] in ([()], [])
+            assert driver._images.trash() == []
+            if driver.audit():
+                assert contents(driver, drive) in (TRUTH, AFTER[revert])
+                driver.delete_drive(drive)
+                list(driver.clean(spare=()))
+    assert said["revert 1"] == ["drive-101.5 from the trash", "drive-101.5, which was not finished"]
+    assert said["delete_drive 1"] == [
+        *("drive-101.1 from the trash", "drive-101.1, the rest of a deleted drive"),
+        *("drive-101.4 from the trash", "drive-101.4, the rest of a deleted drive"),
+    ]
+    assert_nothing_left(driver)
+
+
 def test_killed_process_leaves_what_the_next_one_finishes(
     driver: RbdStorage, cluster: CephCluster, tmp_path: Path
 ) -> None:

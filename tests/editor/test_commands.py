@@ -349,6 +349,47 @@ def test_audit_finds_strange_files(db: None) -> None:
     )
 
 
+def test_what_interrupted_work_left_is_cleaned_and_what_may_be_somebodys_is_named(db: None) -> None:
+    first, second = make_drives("qcow2")
+    pool, driver = first.pool, driver_of(first.pool)
+    snapshot = take(first)
+    (pool.path / f"drive-{first.pk}" / "new-layer-9.qcow2").write_bytes(b"x")
+    (pool.path / "deleted-90").mkdir()
+    (pool.path / f"deleted-{second.pk}").mkdir()
+    Drive.objects.filter(pk=second.pk).update(hold="Deploy 1 destroys it.")
+    (pool.path / "drive-91").mkdir()
+    driver.create_drive(92, layer=1, size_bytes=GB)
+    (pool.path / "old").mkdir()
+
+    assert run("reconcile", "--clean").splitlines() == [
+        "Pool pool-qcow2: removed deleted-90, the rest of a deleted drive.",
+        f"Pool pool-qcow2: removed drive-{first.pk}/new-layer-9.qcow2, which was not finished.",
+        "Pool pool-qcow2: removed drive-91, which was never made whole.",
+        (
+            "Pool pool-qcow2: drive-92 is stored, but belongs to no drive. It was left: it may be somebody's data. If "
+            f"another database knows it, restore that one; if nobody needs it, remove {pool.path}/drive-92 by hand."
+        ),
+        "Pool pool-qcow2: old is not a drive. It was left; move it away if nobody needs it there.",
+    ]
+
+    assert driver.layers(first.pk) == {snapshot.layer, snapshot.new_layer}
+    assert driver.head(92) == 1
+    assert (pool.path / "old").is_dir()
+    assert (pool.path / f"deleted-{second.pk}").is_dir()  # a deploy is at it
+
+
+def test_clean_installation_says_so_and_a_pool_in_maintenance_is_left_alone(db: None) -> None:
+    drive = make_drives("qcow2")[0]
+    assert run("reconcile", "--clean") == (
+        "Nothing was left over. The worker removes by itself what it finds interrupted.\n"
+    )
+    (drive.pool.path / "deleted-90").mkdir()
+    StoragePool.objects.update(maintenance=True)
+
+    assert run("reconcile", "--clean") == "Pool pool-qcow2 is in maintenance: nothing was removed from it.\n"
+    assert (drive.pool.path / "deleted-90").is_dir()
+
+
 def start_worker(data_dir: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, str(django_settings.BASE_DIR / "manage.py"), "reconcile"],

@@ -143,6 +143,24 @@ def test_failure_stops_what_depends_on_it_says_so_and_is_retried(world: World) -
         deploys.retry(deploy, by=world.owner)
 
 
+def test_what_is_left_of_a_drive_that_could_not_be_made_goes_with_its_row(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = DriveArray.objects.create(infrastructure=world.infrastructure, label="logs", size_mb=10240)
+    StoragePool.objects.update(engine="qcow2")
+    driver = driver_of(StoragePool.objects.get())
+
+    def fail(*_: object) -> None:
+        raise StorageError("The pool is on fire.", permanent=True)
+
+    monkeypatch.setattr(driver, "_switch", fail)
+
+    deploy = world.deploy()
+
+    assert (deploy.state, logs.drives.exists()) == (DeployState.STOPPED, False)
+    assert [found.drive for found in driver.audit() if found.drive] == []
+
+
 def test_failure_that_may_pass_is_tried_again(world: World) -> None:
     DriveArray.objects.create(infrastructure=world.infrastructure, label="logs", size_mb=10240)
     for _ in range(3):

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from editor import audit
+from editor import audit, cleaning
 from editor.lock import worker_lock
 from editor.management.base import PeoplesCommand
 from editor.reconcile import Worker
@@ -30,9 +30,17 @@ class Command(PeoplesCommand):
             help="change nothing; compare storage with the database, and end with status 1 if anything is amiss",
         )
 
-    def handle(self, *args: Any, once: bool, audit: bool, **options: Any) -> None:
+        how.add_argument(
+            "--clean",
+            action="store_true",
+            help="remove from storage what interrupted work left, and name what may be somebody's data",
+        )
+
+    def handle(self, *args: Any, once: bool, audit: bool, clean: bool, **options: Any) -> None:
         if audit:
             self.audit()
+        elif clean:
+            self.clean()
         elif once:
             self.once()
         else:
@@ -45,6 +53,14 @@ class Command(PeoplesCommand):
         if number:
             raise CommandError("1 thing is amiss." if number == 1 else f"{number} things are amiss.")
         self.stdout.write("Nothing amiss.")
+
+    def clean(self) -> None:
+        found = False
+        for sentence in cleaning.cleaned():
+            found = True
+            self.stdout.write(sentence)
+        if not found:
+            self.stdout.write("Nothing was left over. The worker removes by itself what it finds interrupted.")
 
     def once(self) -> None:
         lock = worker_lock()

@@ -38,7 +38,7 @@ from editor.storage.base import (
 from editor.storage.locks import DriveLocks
 from editor.storage.rbd import ceph
 from editor.storage.rbd.ceph import UNCHANGED, Connection, explained
-from editor.storage.rbd.differences import Extent, held, joined
+from editor.storage.rbd.differences import Extent, changed_objects, held, joined
 from editor.storage.rbd.flattening import Flattening
 from editor.storage.rbd.generations import (
     GIVEN_UP,
@@ -58,7 +58,7 @@ from editor.storage.rbd.generations import (
 )
 from editor.storage.rbd.images import OBJECT_BYTES, Images
 from editor.storage.rbd.trash import Trash, discard_since
-from editor.storage.rbd.trial import checks
+from editor.storage.rbd.trial import checks, remove_old_trials
 from editor.storage.rbd.usage import usage
 from editor.storage.tree import chain, next_step
 
@@ -138,15 +138,55 @@ class RbdStorage(StorageDriver):
 
     def delete_drive(self, drive: int) -> None:
         with self._explained(HALF_DELETED):
-            if not self._read(drive).all:
-                return
-            with self._locked(drive):
-                found = self._read(drive)
-                if found.live is not None:
-                    self._demand_unused(drive, found.live)
-                self._bury_drive(found)
-                shutil.rmtree(self._drive_folder(drive), ignore_errors=True)
+            if self._read(drive).all:
+                with self._locked(drive):
+                    found = self._read(drive)
+                    if found.live is not None:
+                        self._demand_unused(drive, found.live)
+                    self._bury_drive(found)
+                    self._forget(drive)
             self._trash.empty_soon()
+
+    def clear(self, drive: int) -> bool:
+        with self._explained():
+            if self._read(drive).all:
+                with self._locked(drive):
+                    found = self._read(drive)
+                    if found.live is not None or not (found.is_going or all(map(self._is_empty, found.all))):
+                        return False
+                    self._bury_drive(found)
+                    self._forget(drive)
+                self._trash.empty_soon()
+        return True
+
+    def _is_empty(self, generation: Generation) -> bool:
+        """Whether an image holds nothing: no snapshot, nothing that was written, nothing of another image."""
+        if generation.frozen or generation.strange:
+            return False
+        with self._images.opened(generation.name) as image:
+            return not image.overlap() and not any(changed_objects(image, None))
+
+    def clean(self, *, spare: Collection[int]) -> Iterator[str]:
+        with self._explained("No drive was changed."):
+            for drive in siblings(self._images.names()):
+                found = self._read(drive)
+                if drive in spare or not found.leftovers:
+                    continue
+                if found.is_going and self.clear(drive):
+                    yield from (f"{each.name}, the rest of a deleted drive" for each in found.all)
+                elif found.live is not None:
+                    with self._working(drive):
+                        pass  # which removes them
+                    yield from (f"{each.name}, which was not finished" for each in found.leftovers)
+            yield from (f"{name}, with which the pool was tried" for name in remove_old_trials(self._images))
+            waiting = dict(self._images.trash())
+            self._trash.empty()
+            left = dict(self._images.trash())
+            yield from (f"{name} from the trash" for each, name in waiting.items() if each not in left and named(name))
+
+    def _forget(self, drive: int) -> None:
+        """Remove the folder with the lock of a drive that is gone."""
+        shutil.rmtree(self._drive_folder(drive), ignore_errors=True)
 
     def _bury_drive(self, found: Drive) -> None:
         # The highest first: as soon as that is noted as deleted, there is no drive. All are, before the first is moved

@@ -174,6 +174,11 @@ class Drive:
         return finished[-1] if finished and not finished[-1].deleted else None
 
     @property
+    def is_going(self) -> bool:
+        """Whether its deletion was begun, and its images are not all gone yet."""
+        return self.live is None and any(found.ancestry is not None for found in self.all)
+
+    @property
     def complete(self) -> tuple[Generation, ...]:
         return tuple(found for found in self.all if found.complete)
 

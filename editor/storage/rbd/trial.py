@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from editor.storage.base import Check, StorageError
@@ -13,6 +15,9 @@ from editor.storage.rbd.images import FEATURE_BITS, FEATURES, Images
 from editor.storage.rbd.usage import usage
 
 MIB = 1024 * 1024
+NAME = re.compile(r"(trial-[0-9a-f]{32})(?:\.clone)?", re.ASCII)
+A_WHILE = timedelta(hours=1)
+"""Far longer than a trial takes."""
 
 
 def checks(connection: Connection, images: Images, folder: Path) -> list[Check]:
@@ -42,6 +47,23 @@ def checks(connection: Connection, images: Images, folder: Path) -> list[Check]:
     finally:
         _tried(connection, lambda: _clean(images, trial))
     return done
+
+
+def remove_old_trials(images: Images) -> list[str]:
+    """Remove what is left of trials that were killed; answers their images' names."""
+    there: list[tuple[str, str | None]] = [(name, None) for name in images.names()]
+    there += [(name, image_id) for image_id, name in images.trash()]
+    removed = []
+    for name, image_id in there:
+        if match := NAME.fullmatch(name):
+            known_by = None if image_id else name
+            with contextlib.suppress(ceph.rbd().ImageNotFound), images.opened(known_by, image_id=image_id) as image:
+                made_at = image.create_timestamp().replace(tzinfo=UTC)
+                if datetime.now(UTC) - made_at < A_WHILE:
+                    continue  # one that is going on
+            _clean(images, match[1])
+            removed.append(name)
+    return removed
 
 
 def _tried(connection: Connection, step: Callable[[], str | None]) -> str | None:
