@@ -8,7 +8,6 @@ system's work, not ours. Nothing is written to the disk because time passes: a t
 from __future__ import annotations
 
 import fcntl
-import itertools
 import os
 import subprocess
 import threading
@@ -24,7 +23,7 @@ from .file_systems import MIB, mounted
 MAKE = {"ext4": ("mkfs.ext4", "-q", "-F"), "xfs": ("mkfs.xfs", "-q")}
 OPTIONS = {"ext4": "noatime,data=ordered,commit=600", "xfs": "noatime,nouuid"}
 ENVIRONMENT = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
-PERIOD_SECONDS = 0.05
+PERIOD_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Machine:
     """How far one has got who writes to a drive, and flushes."""
     begun: Callable[[], int] = lambda: 0
     moments: list[Moment] = field(default_factory=list)
-    numbers: Iterator[int] = field(default_factory=itertools.count)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def pool(self) -> Path:
@@ -56,13 +55,13 @@ class Machine:
 
     def set_aside(self, what: str) -> Moment:
         """Keep what is on the disk now."""
-        copy = self.image.with_name(f"moment-{next(self.numbers)}")
-        flushed = self.flushed()
-        with self.image.open("rb") as now, copy.open("wb") as then:
-            fcntl.ioctl(then, FICLONE, now.fileno())
-        moment = Moment(what, copy, flushed, self.begun())
-        self.moments.append(moment)
-        return moment
+        with self.lock:  # so that they are in order
+            copy = self.image.with_name(f"moment-{len(self.moments)}")
+            flushed = self.flushed()
+            with self.image.open("rb") as now, copy.open("wb") as then:
+                fcntl.ioctl(then, FICLONE, now.fileno())
+            self.moments.append(Moment(what, copy, flushed, self.begun()))
+            return self.moments[-1]
 
     @contextmanager
     def watched(self) -> Iterator[None]:
