@@ -19,7 +19,6 @@ from django.db.models import Q
 from editor import iscsi
 from editor.chap import chap_password
 from editor.iscsi import Export, Exporter, ExportError
-from editor.iscsi.base import still_open
 from editor.iscsi_names import chap_user, initiator_iqn, serial_number, target_iqn
 from editor.models import Drive, Event, Result, StoragePool
 from editor.rules import why_not_logged_out
@@ -112,11 +111,8 @@ def take_away(drive: Drive, *, for_good: bool = False) -> None:
     # First, since this has a time limit: what serves all drives would wait for a cluster that is away.
     with suppress(UnknownDrive):
         driver.head(drive.pk)
-    targets = one.targets()
-    _remove_others(one, iqn, targets)
-    # Whatever the exporter has noted of it; it looks once more in the step in which it takes the LUN away.
-    for session in targets[iqn].sessions if iqn in targets else ():
-        raise still_open(session)
+    _remove_others(one, iqn, one.names())
+    # Each asks who is logged in in the very step that takes the LUN away.
     if for_good:
         one.remove(iqn)
     else:
@@ -130,8 +126,9 @@ def _remove_others(one: Exporter, iqn: str, served: Iterable[str]) -> None:
 
     Who is logged in there would be a second writer beside whoever logs in here.
     """
+    name = name_in(iqn)
     for other in served:
-        if other != iqn and name_in(other) == name_in(iqn):
+        if other != iqn and other.endswith(name) and name_in(other) == name:
             one.remove(other)
 
 

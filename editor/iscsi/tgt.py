@@ -25,13 +25,14 @@ import re
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from editor.iscsi import tgt_text
 from editor.iscsi.base import LUN, Export, Exporter, ExportError, Session, Target, still_open
 from editor.iscsi.tgt_daemon import ANSWER_SECONDS, Daemon, missing_sentence
 from editor.iscsi.tgt_names import BACKINGS, GUARD, check
-from editor.iscsi.tgt_notes import Known, Notes
+from editor.iscsi.tgt_notes import Known, Made, Notes
 from editor.iscsi.tgt_socket import Code, Mode, NotRunning, Op, Said
 from editor.iscsi.tgt_text import Row
 from editor.storage.base import Device
@@ -56,6 +57,8 @@ class TgtExporter(Exporter):
             self._guard()
             life = self.daemon.run()
             self._have_account(self._guard(), None, life)
+            if self._bring_back(export, life):
+                return
             row = self._row(export.iqn)
             if row is not None and (not row.guarded or row.initiators - {export.initiator}):
                 self._delete(row)
@@ -67,7 +70,7 @@ class TgtExporter(Exporter):
 
     def withdraw(self, iqn: str, *, dead: bool = False) -> None:
         with self.daemon.explained(), self._alone():
-            row = self._row_if_any(iqn)
+            row = self._noted_row(iqn) or self._row_if_any(iqn)
             if row is None:
                 return
             if row.lun is None:
@@ -76,6 +79,9 @@ class TgtExporter(Exporter):
             else:
                 with self._closed(row):
                     self._take_unit(row, dead=dead)
+                known = self._notes.known(iqn)
+                if known and known.made:
+                    self._notes.remember(iqn, replace(known, withdrawn=True))
 
     def remove(self, iqn: str) -> None:
         with self.daemon.explained(), self._alone():
@@ -136,6 +142,22 @@ class TgtExporter(Exporter):
 
     # Targets
 
+    def _bring_back(self, export: Export, life: str) -> bool:
+        """Serve again a target whose LUN was withdrawn, without reading all others; False when it may be another."""
+        known = self._notes.known(export.iqn)
+        if (
+            known is None
+            or not known.withdrawn
+            or known.made != _made(export, life)
+            or not self._notes.was_told(export.user, export.password, life)
+            or not self._is_there(known.tid)
+        ):
+            return False
+        self._notes.remember(export.iqn, Known(known.tid, export.device, known.made))
+        self._add_unit(known.tid, export.device, export.serial)
+        self._ask_unless(Code.ACL_EXIST, Mode.TARGET, Op.BIND, tid=known.tid, initiator_name=export.initiator)
+        return True
+
     def _create(self, export: Export, life: str) -> None:
         known = self._notes.known(export.iqn)
         tid = known.tid if known else _new_tid()
@@ -158,6 +180,7 @@ class TgtExporter(Exporter):
             self.daemon.ask(Mode.ACCOUNT, Op.BIND, tid=tid, user=export.user)
             self._add_unit(tid, export.device, export.serial)
             self.daemon.ask(Mode.TARGET, Op.BIND, tid=tid, initiator_name=export.initiator)
+            self._notes.remember(export.iqn, Known(tid, export.device, _made(export, life)))
         except BaseException:
             with contextlib.suppress(Exception):
                 self.daemon.ask(Mode.TARGET, Op.DELETE, tid=tid)
@@ -165,6 +188,10 @@ class TgtExporter(Exporter):
             raise
 
     def _change(self, row: Row, export: Export, life: str) -> None:
+        known = self._notes.known(export.iqn)
+        right = Known(row.tid, export.device, _made(export, life))
+        if known and known != right:
+            self._notes.remember(export.iqn, replace(known, made=None))
         self._have_account(export.user, export.password, life)
         for user in row.users - {export.user}:
             self.daemon.ask(Mode.ACCOUNT, Op.UNBIND, tid=row.tid, user=user)
@@ -180,12 +207,15 @@ class TgtExporter(Exporter):
             self._add_unit(row.tid, export.device, export.serial)
         if not row.initiators:
             self._ask_unless(Code.ACL_EXIST, Mode.TARGET, Op.BIND, tid=row.tid, initiator_name=export.initiator)
+        if known != right:
+            self._notes.remember(export.iqn, right)
 
     def _serves(self, row: Row, export: Export) -> bool:
         """Whether the LUN is this device, writable and by its serial number."""
         known = self._notes.known(export.iqn)
         return (
-            known == Known(row.tid, export.device)
+            known is not None
+            and (known.tid, known.device) == (row.tid, export.device)
             and row.says("Backing store type") == BACKINGS[export.device.backing]
             and row.says("Backing store path") == export.device.name
             and (row.says("Online"), row.says("Readonly")) == ("Yes", "No")
@@ -238,7 +268,8 @@ class TgtExporter(Exporter):
         except ExportError:
             known = self._notes.known(row.iqn)
             if known:
-                self._add_unit(row.tid, known.device, row.says("SCSI SN") or "")
+                noted = known.made.serial if known.made else ""
+                self._add_unit(row.tid, known.device, row.says("SCSI SN") or noted)
             raise
 
     def _add_unit(self, tid: int, device: Device, serial: str) -> None:
@@ -342,6 +373,35 @@ class TgtExporter(Exporter):
         except NotRunning:
             return {}
 
+    def _noted_row(self, iqn: str) -> Row | None:
+        """The target of this name as it was made in this life of tgtd, without reading all others; None if unsure."""
+        known = self._notes.known(iqn)
+        if known is None or known.made is None:
+            return None
+        try:
+            if self.daemon.life() != known.made.life or not self._is_there(known.tid):
+                return None
+        except NotRunning:
+            return None
+        return Row(
+            tid=known.tid,
+            iqn=iqn,
+            lun=None if known.withdrawn else "",
+            guarded=True,
+            users=frozenset({known.made.user}),
+            initiators=frozenset({known.made.initiator}),
+            sessions=None,
+        )
+
+    def _is_there(self, tid: int) -> bool:
+        try:
+            self.daemon.ask(Mode.CONNECTION, Op.SHOW, tid=tid)
+        except Said as error:
+            if error.code != Code.NO_TARGET:
+                raise
+            return False
+        return True
+
     def _row_if_any(self, iqn: str) -> Row | None:
         """The target of this name; of one whose number is noted and that is gone, without reading all others.
 
@@ -389,6 +449,10 @@ class TgtExporter(Exporter):
 def _new_tid() -> int:
     """Any of 2^31: one that was used before is not met again."""
     return secrets.randbelow(2**31 - 1) + 1
+
+
+def _made(export: Export, life: str) -> Made:
+    return Made(life, export.initiator, export.user, export.serial)
 
 
 def _can_unmap(device: Device) -> bool:

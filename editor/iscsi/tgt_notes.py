@@ -2,7 +2,7 @@
 
 Files below tgtd's folder; nothing in them must outlive a crash of the machine. Without them targets are made anew.
 
-    targets/<IQN>       the target's number, and the device behind its LUN
+    targets/<IQN>       the target's number, the device behind its LUN, and what it was made with
     accounts/<user>     a hash of what tgtd was told of the user, and when it was started
     guard               the name of the account that guards targets (see editor.iscsi.tgt)
 """
@@ -25,6 +25,21 @@ class Known:
 
     tid: int
     device: Device
+    made: Made | None = None
+    """None until tgtd has made it under that number."""
+    withdrawn: bool = False
+    """Whether its LUN was taken away. Noted after that was done, and forgotten before it is undone."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a target was made; none of it changes while it is there."""
+
+    life: str
+    """Of the tgtd that has it (see `Daemon.life`): no other target has its number there."""
+    initiator: str
+    user: str
+    serial: str
 
 
 class Notes:
@@ -37,7 +52,9 @@ class Notes:
         try:
             kept = json.loads(self._target(iqn).read_text())
             backing, name, options = kept["device"]
-            return Known(int(kept["tid"]), Device(backing, name, tuple((option, value) for option, value in options)))
+            device = Device(backing, name, tuple((option, value) for option, value in options))
+            made = kept.get("made")
+            return Known(int(kept["tid"]), device, made and Made(*made), bool(kept.get("withdrawn")))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
@@ -48,10 +65,14 @@ class Notes:
         return []
 
     def remember(self, iqn: str, known: Known) -> None:
-        device = known.device
-        _write(
-            self._target(iqn), json.dumps({"tid": known.tid, "device": [device.backing, device.name, device.options]})
-        )
+        device, made = known.device, known.made
+        kept = {
+            "tid": known.tid,
+            "device": [device.backing, device.name, device.options],
+            "made": made and [made.life, made.initiator, made.user, made.serial],
+            "withdrawn": known.withdrawn,
+        }
+        _write(self._target(iqn), json.dumps(kept))
 
     def forget(self, iqn: str) -> None:
         self._target(iqn).unlink(missing_ok=True)

@@ -210,6 +210,66 @@ def test_disk_in_use_is_not_even_touched(network: RealNetwork, monkeypatch: pyte
     assert (Mode.DEVICE, Op.DELETE) not in asked
 
 
+def test_drive_is_taken_away_and_brought_back_without_reading_all_others(
+    network: RealNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drive, other = network.published(7), network.published(8)
+    asked = record(network, monkeypatch)
+
+    network.tgt.withdraw(drive.iqn)
+    network.tgt.withdraw(drive.iqn)
+    network.tgt.publish(drive)
+
+    assert (Mode.TARGET, Op.SHOW) not in asked
+    assert network.tgt.targets() == {one.iqn: served(one) for one in (drive, other)}
+    with network.log_in(drive) as disk:
+        assert (disk.serial, disk.device) == (drive.serial, drive.device.name)
+
+
+def test_withdrawn_target_in_which_somebody_is_logged_in_is_in_use_whatever_is_noted(network: RealNetwork) -> None:
+    drive = network.published()
+    network.tgt.withdraw(drive.iqn)
+
+    with network.initiator(drive), pytest.raises(ExportError, match="still logged in"):
+        network.tgt.withdraw(drive.iqn)
+
+
+def test_withdrawn_target_that_is_to_be_served_otherwise_is_not_brought_back_as_it_was(network: RealNetwork) -> None:
+    drive = network.published(7, instance=1)
+    network.tgt.withdraw(drive.iqn)
+    now = network.export(7, instance=2)
+
+    network.tgt.publish(now)
+
+    assert network.tgt.targets() == {now.iqn: served(now)}
+    with pytest.raises(Refused):
+        network.initiator(drive)
+
+
+def test_notes_of_an_earlier_tgtd_are_not_believed(network: RealNetwork) -> None:
+    drive, other = network.published(7), network.published(8)
+    network.tgt.withdraw(drive.iqn)
+    network.crash()
+
+    network.tgt.publish(other)
+    network.tgt.withdraw(drive.iqn)  # there is none
+    network.tgt.publish(drive)
+
+    assert network.tgt.targets() == {one.iqn: served(one) for one in (drive, other)}
+
+
+def test_target_that_is_gone_though_it_is_noted_is_made_anew(network: RealNetwork) -> None:
+    drive = network.published()
+    network.tgt.withdraw(drive.iqn)
+    known = network.tgt._notes.known(drive.iqn)
+    assert known
+    network.tgt.daemon.ask(Mode.TARGET, Op.DELETE, tid=known.tid)
+
+    network.tgt.publish(drive)
+
+    assert network.tgt.targets() == {drive.iqn: served(drive)}
+
+
 def test_device_that_is_reached_in_another_way_is_opened_anew(
     network: RealNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
