@@ -24,14 +24,14 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SOCKET = "socket"
 """What tgtd is told; it appends the number of its control port."""
 FILE = f"{SOCKET}.0"
 
-ALL_TARGETS = -1
+ALL_TARGETS, NO_TARGET = -1, 0
 ISCSI = b"iscsi"
 REQUEST = struct.Struct("@II64sIiQQIIIIII")
 ANSWER = struct.Struct("@II")
@@ -110,10 +110,9 @@ def send(folder: Path, mode: Mode, op: Op, text: str, *, tid: int = ALL_TARGETS,
     body = text.encode() + b"\0" if text else b""
     if len(body) > MAX_REQUEST_BYTES:
         raise NoAnswer(f"a request of {len(body)} bytes is too long for tgtd")
-    head = REQUEST.pack(mode, op, ISCSI, REQUEST.size + len(body), tid, 0, lun, 0, 0, 0, 0, 0, 0)
     with connected(folder, seconds=seconds) as connection:
         try:
-            connection.sendall(head + body)
+            connection.sendall(_request(mode, op, body, tid=tid, lun=lun))
             answer = _read(connection, seconds)
         except TimeoutError as error:
             raise NoAnswer(f"no answer within {seconds:g} s") from error
@@ -123,6 +122,10 @@ def send(folder: Path, mode: Mode, op: Op, text: str, *, tid: int = ALL_TARGETS,
     if code:
         raise Said(code, f"{mode.name} {op.name} tid {tid} lun {lun}")
     return answer[ANSWER.size : length].rstrip(b"\0").decode(errors="replace")
+
+
+def _request(mode: Mode, op: Op, body: bytes, *, tid: int, lun: int = 0) -> bytes:
+    return REQUEST.pack(mode, op, ISCSI, REQUEST.size + len(body), tid, 0, lun, 0, 0, 0, 0, 0, 0) + body
 
 
 def _read(connection: socket.socket, seconds: float) -> bytes:
@@ -173,8 +176,15 @@ def _connect(connection: socket.socket, address: str, seconds: float) -> None:
 
 
 def peer(folder: Path, *, seconds: float) -> int:
-    """The id of the process that listens, as the kernel knows it. Raises NotRunning or NoAnswer."""
+    """The id of the process that listens, as the kernel knows it. Raises NotRunning or NoAnswer.
+
+    It is asked something, though nobody waits for the answer: of a connection that ends without a request tgtd does
+    not let go while it has sessions. It takes the end for "nothing yet", by the `errno` of what it did before, and
+    reads again and again, for ever (`mtask_received` in usr/mgmt.c).
+    """
     with connected(folder, seconds=seconds) as connection:
+        with suppress(OSError):  # one of another user hangs up
+            connection.sendall(_request(Mode.TARGET, Op.SHOW, b"", tid=NO_TARGET))
         return _peer(connection)
 
 

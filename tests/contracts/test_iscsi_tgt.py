@@ -20,7 +20,10 @@ from editor.iscsi.tgt_socket import Mode, Op
 
 from .initiator import AUTHENTICATION_FAILED, NOT_FOUND, CheckCondition, Initiator, LoginRefused
 from .iscsi import PREFIX, ExporterContract, Refused, served
+from .server import Server, wait_until
+from .server import why_not as why_no_server
 from .tgt import WHY_NOT, RealDisk, RealNetwork, network
+from .writer import Writer
 
 pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=WHY_NOT or "")
 __all__ = ["network"]
@@ -130,6 +133,19 @@ def test_session_is_told_with_its_address(network: RealNetwork) -> None:
         [session] = network.tgt.targets()[drive.iqn].sessions
 
     assert (session.initiator, session.address) == (drive.initiator, "127.0.0.1")
+
+
+@pytest.mark.skipif(why_no_server() is not None, reason=why_no_server() or "")
+def test_looks_leave_no_connection_open_that_tgtd_would_read_for_ever(network: RealNetwork, tmp_path: Path) -> None:
+    drive = network.published()
+    with Server(tmp_path / "server", network.tgt.portal, drive) as server, Writer(server.disk) as writer:
+        writer.wait_for_more()
+        before = len(network.open_files())
+        for _ in range(20):
+            network.tgt.settle()
+            network.tgt.targets()
+
+        wait_until(lambda: len(network.open_files()) == before, "the end of all connections", seconds=5)
 
 
 def test_server_that_lost_its_power_is_logged_out(network: RealNetwork, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,10 @@ class RealNetwork(Network):
     def pid(self) -> int:
         return peer(self.folder, seconds=5)
 
+    def open_files(self) -> list[str]:
+        """What tgtd has open, by number."""
+        return [path.name for path in Path(f"/proc/{self.pid}/fd").iterdir()]
+
     def crash(self) -> None:
         pid = self.pid
         process = os.pidfd_open(pid)
