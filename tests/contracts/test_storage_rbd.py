@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 
 from editor.storage import Cluster, StorageError, Usage, driver_for
-from editor.storage.rbd import RbdStorage, ceph, differences, trial
+from editor.storage.rbd import RbdStorage, ceph, differences, images, trial
 from editor.storage.rbd import driver as engine_module
 from editor.storage.rbd.images import OBJECT_BYTES
 from editor.storage.rbd.usage import room
@@ -215,6 +215,30 @@ class TestPools:
         for image_id, _name in driver._images.trash():
             driver._images.remove_from_trash(image_id)
         for name in ("volume", "drive-08.1"):
+            driver._images.remove(name)
+
+    def test_verbs_read_names_of_their_own_drive_only(
+        self, driver: RbdStorage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("drive-1.1", "drive-1.2", "drive-1.3", "drive-11.1", "drive-12.1", "a", "z"):
+            driver._images.create(name, MIB)
+        monkeypatch.setattr(images, "PAGE", 2)
+        read = driver._images._pairs
+        keys: list[str] = []
+
+        def record(name: str, *, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+            for key, value in read(name, prefix=prefix):
+                keys.append(key)
+                yield key, value
+
+        monkeypatch.setattr(driver._images, "_pairs", record)
+        monkeypatch.setattr(driver._images, "names", None)
+
+        assert [found.name for found in driver._read(1).all] == ["drive-1.1", "drive-1.2", "drive-1.3"]
+        assert keys == ["name_drive-1.1", "name_drive-1.2", "name_drive-1.3"]
+        assert driver._read(2).all == ()
+        monkeypatch.undo()
+        for name in ("a", "z"):
             driver._images.remove(name)
 
     def test_two_processes_empty_the_trash_at_once(

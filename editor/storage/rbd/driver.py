@@ -48,6 +48,7 @@ from editor.storage.rbd.generations import (
     Drive,
     Generation,
     image_name,
+    image_prefix,
     inherited,
     key,
     named,
@@ -538,7 +539,12 @@ class RbdStorage(StorageDriver):
 
     def _read(self, drive: int) -> Drive:
         """The drive as its images say; without any when there is none."""
-        return self._settled(lambda: self._drive(drive, siblings(self._images.names()).get(drive, [])))
+
+        def look() -> Drive:
+            names = self._images.names_from(image_prefix(drive))
+            return self._drive(drive, siblings(names).get(drive, []))
+
+        return self._settled(look)
 
     def _drive(self, drive: int, firsts: Iterable[int]) -> Drive:
         return Drive(drive, tuple(self._generation(drive, first) for first in firsts))

@@ -31,8 +31,13 @@ IMAGE_NAME = re.compile(r"drive-([1-9][0-9]*)\.([1-9][0-9]*)", re.ASCII)
 SNAPSHOT_NAME = re.compile(r"layer-([1-9][0-9]*)-([1-9][0-9]*)", re.ASCII)
 
 
+def image_prefix(drive: int) -> str:
+    """How the names of a drive's images begin, and of no other's."""
+    return f"drive-{drive}."
+
+
 def image_name(drive: int, first: int) -> str:
-    return f"drive-{drive}.{first}"
+    return f"{image_prefix(drive)}{first}"
 
 
 def snapshot_name(frozen: int, above: int) -> str:

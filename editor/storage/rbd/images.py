@@ -18,6 +18,9 @@ OBJECT_BYTES = 4 * 1024 * 1024
 OBJECT_ORDER = 22
 ACTIVE = "infrastructure-editor.active"
 """The RADOS object that lists the active drives."""
+DIRECTORY, NAME = "rbd_directory", "name_"
+"""The RADOS object in which librbd keeps the names of a pool's images, and how the keys begin that are names.
+(`dir_list` in src/cls/rbd/cls_rbd.cc of https://github.com/ceph/ceph reads all of them.)"""
 PAGE = 1000
 
 
@@ -32,6 +35,10 @@ class Images:
     def names(self) -> list[str]:
         with self._connection.pool() as pool:
             return list(ceph.rbd().RBD().list(pool))
+
+    def names_from(self, prefix: str) -> list[str]:
+        """Names that begin so: the others are not read."""
+        return [key.removeprefix(NAME) for key, _id in self._pairs(DIRECTORY, prefix=f"{NAME}{prefix}")]
 
     @contextlib.contextmanager
     def opened(self, name: str | None = None, *, image_id: str | None = None, writable: bool = False) -> Iterator[Any]:
@@ -110,20 +117,23 @@ class Images:
 
     def active(self) -> Mapping[int, str]:
         """Active drives, and the names of their images."""
-        found: dict[int, str] = {}
+        return {int(drive): name.decode() for drive, name in self._pairs(ACTIVE)}
+
+    def _pairs(self, name: str, *, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+        """Keys that begin so in the omap of an object, and their values; none where there is no such object."""
         after = ""
         with self._connection.pool() as pool:
             while True:
                 try:
                     with ceph.rados().ReadOpCtx() as operation:
-                        pairs, _result = pool.get_omap_vals(operation, after, "", PAGE)
-                        pool.operate_read_op(operation, ACTIVE)
+                        pairs, _result = pool.get_omap_vals(operation, after, prefix, PAGE)
+                        pool.operate_read_op(operation, name)
                         page = list(pairs)
                 except ceph.rados().ObjectNotFound:
-                    return found
-                found |= {int(drive): name.decode() for drive, name in page}
+                    return
+                yield from page
                 if len(page) < PAGE:
-                    return found
+                    return
                 after = page[-1][0]
 
     def active_image(self, drive: int) -> str | None:

@@ -92,7 +92,7 @@ class Trash:
         try:
             self._images.move_to_trash(name)
         except ceph.rbd().ImageNotFound:
-            if name in self._images.names():
+            if name in self._images.names_from(name):
                 # So librbd puts it when a full cluster has no room for the pool's first list of its trash.
                 raise ceph.rbd().NoSpace(f"{name} could not be moved to the trash", errno=errno.ENOSPC) from None
 
