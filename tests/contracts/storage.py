@@ -129,6 +129,23 @@ class StorageContract:
         assert refusal.value.permanent
         assert disk.mark() == 3
 
+    def test_snapshot_that_was_made_is_told_from_a_revert_that_was(self, driver: StorageDriver) -> None:
+        """Both have put a new layer on top; whoever asks again says what it has to stand on."""
+        disk = Disk(driver)
+        first, second = disk.snapshots_with_marks(1, 2)
+        before = disk.head
+        disk.snapshot()
+        after = disk.head
+        driver.snapshot(DRIVE, frozen=before, new_layer=after)
+        disk.revert(first)
+
+        for layer in (second, before, after):
+            with pytest.raises(StorageError) as refusal:
+                driver.snapshot(DRIVE, frozen=layer, new_layer=disk.head)
+            assert refusal.value.permanent
+        driver.snapshot(DRIVE, frozen=first, new_layer=disk.head)
+        assert disk.mark() == 1
+
     def test_new_drive_is_empty(self, driver: StorageDriver) -> None:
         disk = Disk(driver)
 

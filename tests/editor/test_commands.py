@@ -400,7 +400,9 @@ def start_worker(data_dir: Path) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("words", [("drive", "list"), ("reconcile", "--audit"), ("reconcile", "--once")])
+@pytest.mark.parametrize(
+    "words", [("drive", "list"), ("reconcile", "--audit"), ("reconcile", "--clean"), ("reconcile", "--once")]
+)
 def test_new_database_is_answered_with_a_sentence(words: tuple[str, ...], db: None) -> None:
     with connection.cursor() as cursor:
         for table in ("editor_drive", "editor_storagepool", "editor_server"):

@@ -49,6 +49,7 @@ def make(world: World) -> None:
     factories.make_drive_array(array.infrastructure, "other", engine="qcow2", size_mb=1024, made=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", [create, revert, delete, make], ids=lambda act: act.__name__)
 def test_nothing_is_left_of_what_a_killed_worker_had_begun(
     world: World, act: Callable[[World], None], tmp_path: Path
