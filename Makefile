@@ -1,8 +1,9 @@
 # make run     start the product on http://127.0.0.1:8000 (PORT=…, DATA_DIR=…)
-# make test    all tests; TESTS=tests/editor or TESTS="-k revert" for some
+# make test    all tests but those of make lab; TESTS=tests/editor or TESTS="-k revert" for some
 # make check   linters, types, templates, the direction of imports, Django's own checks
 # make format  lay out Python and templates
-# make lab     the walks and the contract for power on QEMU machines behind libvirt, one of them on its own drive; as root
+# make lab     what takes longer, as root on Debian: QEMU machines behind libvirt, drives in Ceph, crashes at every point;
+#              TESTS=tests/contracts for some
 # make bench   measure, and print the README's tables; as root with btrfs-progs, xfsprogs and Ceph, of all engines
 # make lock    renew the pinned requirements from pyproject.toml
 # make clean   remove .venv and caches; data stays
@@ -22,15 +23,17 @@ run: .venv/.installed-run
 	@.ci/system-packages qemu-img=qemu-utils qemu-storage-daemon=qemu-system-common fusermount3=fuse3 tgtd=tgt
 	@DATA_DIR="$(DATA_DIR)" $(BIN)/python manage.py serve
 
+FOR_TESTS := qemu-img=qemu-utils qemu-storage-daemon=qemu-system-common fusermount3=fuse3 tgtd=tgt \
+  chromium-headless-shell=chromium-headless-shell initdb=postgresql iscsi-inq=libiscsi-bin \
+  /usr/share/doc/qemu-block-extra=qemu-block-extra btrfs=btrfs-progs mkfs.xfs=xfsprogs
+
 test: .venv/.installed-dev
-	@.ci/system-packages qemu-img=qemu-utils qemu-storage-daemon=qemu-system-common fusermount3=fuse3 tgtd=tgt \
-	  chromium-headless-shell=chromium-headless-shell initdb=postgresql iscsi-inq=libiscsi-bin \
-	  /usr/share/doc/qemu-block-extra=qemu-block-extra btrfs=btrfs-progs mkfs.xfs=xfsprogs
+	@.ci/system-packages $(FOR_TESTS)
 	@.ci/test $(TESTS)
 
 lab: lab-machines
-	@.ci/system-packages qemu-img=qemu-utils chromium-headless-shell=chromium-headless-shell
-	@$(BIN)/python -m pytest tests/lab
+	@.ci/system-packages $(FOR_TESTS)
+	@.ci/lab $(TESTS)
 
 lab-machines: .venv/.installed-lab .lab/kernel
 	@.ci/system-packages qemu-system-x86_64=qemu-system-x86 libvirtd=libvirt-daemon \

@@ -55,6 +55,7 @@ settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 settings.WHITENOISE_AUTOREFRESH = True
 django.setup()
 
+from tests.killing import Points  # noqa: E402 - only now
 
 ON_ONE_DATABASE = (
     *("admin", "backup", "commands", "crashes", "demo", "estimate"),
@@ -65,7 +66,6 @@ WHOLE = (
     *("admin", "backup", "commands", "demo", "page", "serve", "urls", "views"),  # from the outside
     *("deployer", "stopped"),  # whole deploys, from the drawing to what is real
     *("at_once", "concurrency", "crash", "live", "together"),  # many at a time, killed at any point
-    "rbd",  # on a Ceph cluster that is started for it
 )
 """What else is asked for here as a whole is no unit: it is left out of `make test TESTS="-m unit"`."""
 
@@ -78,7 +78,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     few tests of theirs that a database could fail.
     """
     for item in items:
-        if item.path.parent.name in UNITS and not any(word in item.path.stem for word in WHOLE):
+        # On emulated machines, or on a Ceph cluster that is started for it.
+        if item.path.parent.name == "lab" or "rbd" in item.path.stem:
+            item.add_marker("lab")
+        is_whole = item.get_closest_marker("lab") or any(word in item.path.stem for word in WHOLE)
+        if item.path.parent.name in UNITS and not is_whole:
             item.add_marker("unit")
         on_one = any(word in item.path.stem for word in ON_ONE_DATABASE)
         # What qcow2 does is the same whatever database asks for it.
@@ -102,3 +106,9 @@ def _drives_of_their_own(settings: Settings, tmp_path: Path) -> None:
 def _moments_are_over_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits between two readings of a machine that stands still."""
     monkeypatch.setattr("editor.servers.MOMENT_SECONDS", 0)
+
+
+@pytest.fixture(params=[pytest.param(3, id="sample"), pytest.param(1, id="all", marks=pytest.mark.lab)])
+def points(request: pytest.FixtureRequest) -> Points:
+    """Where tests kill what can be killed at many points."""
+    return Points(request.param)

@@ -1,17 +1,43 @@
-"""Kills a worker before and after each of its effects in turn, to see what the next one makes of it."""
+"""Kills a worker before and after each of its effects in turn, to see what the next one makes of it.
+
+In `make lab` at each of them; in `make test`, which people wait for, at a fixed sample.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, TypeVar
 
 import pytest
 from django.db import connection
 
+T = TypeVar("T")
+
 
 class Killed(BaseException):
     """As SIGKILL: no handler of errors sees it."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """At which of the points where something can be killed a test kills it; the fixture `points`."""
+
+    stride: int = 1
+
+    @property
+    def are_all(self) -> bool:
+        return self.stride == 1
+
+    def of(self, points: Sequence[T]) -> list[T]:
+        """Of these: the first, some between, and the last."""
+        return [point for at, point in enumerate(points) if at % self.stride == 0 or at == len(points) - 1]
+
+    def counted(self) -> Iterator[int]:
+        """Of those that are counted from 1, without an end."""
+        return count(1, self.stride)
 
 
 class Executioner:

@@ -15,6 +15,7 @@ import pytest
 
 from editor.storage import ioctls
 from editor.storage.copies import CopyStorage
+from tests.killing import Points
 
 from .file_systems import FileSystem
 from .images import Marks, PowerCut
@@ -134,9 +135,9 @@ def effects(at: int | None = None) -> Iterator[Effects]:
 
 
 def crashes(
-    system: FileSystem, pool: Path, verb: Callable[[CopyStorage], object], *, settle: bool = False
+    system: FileSystem, pool: Path, verb: Callable[[CopyStorage], object], points: Points, *, settle: bool = False
 ) -> Iterator[Path]:
-    """For each effect of the verb: a copy of the pool as it is when the verb ends right after it.
+    """For each of the effects of the verb: a copy of the pool as it is when the verb ends right after it.
 
     With `settle` everything before the verb is on the disk when it begins.
     """
@@ -144,7 +145,7 @@ def crashes(
     with effects() as whole:
         verb(unbroken)
     assert len(whole.seen) > 2
-    for at in range(len(whole.seen)):
+    for at in points.of(range(len(whole.seen))):
         left = copied(system, pool)
         if settle:
             system.sync()

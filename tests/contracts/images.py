@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from editor.storage.qcow2 import Qcow2Storage
+from tests.killing import Points
 
 from .storage import BLOCK, DRIVE, SIZE, Disk
 
@@ -161,8 +162,8 @@ def effects(at: int | None = None, how: str = "before", *, told: Callable[[str],
     watch.bury()
 
 
-def crashes(pool: Path, verb: Callable[[Qcow2Storage], object], scratch: Path) -> Iterator[Path]:
-    """For each point at which the verb can be broken off: a copy of the pool as it was left then.
+def crashes(pool: Path, verb: Callable[[Qcow2Storage], object], scratch: Path, points: Points) -> Iterator[Path]:
+    """For each of the points at which the verb can be broken off: a copy of the pool as it was left then.
 
     What stands before an effect is what the one before it left, unless that was a program, which may be at work still.
     """
@@ -170,15 +171,16 @@ def crashes(pool: Path, verb: Callable[[Qcow2Storage], object], scratch: Path) -
     with effects() as whole:
         verb(Qcow2Storage(unbroken))
     assert whole.seen
+    ways: list[tuple[int, str]] = []
     after_program = True
     for at, effect in enumerate(whole.seen):
         is_program = effect.startswith("qemu")
-        ways = ["before"] * after_program + ["after"] + ["killed"] * is_program
+        ways += [(at, how) for how in ["before"] * after_program + ["after"] + ["killed"] * is_program]
         after_program = is_program
-        for how in ways:
-            left = copied(pool, scratch / f"{at}-{how}")
-            with effects(at, how) as broken:
-                verb(Qcow2Storage(left))
-            assert broken.dead is True
-            yield left
-            shutil.rmtree(left)
+    for at, how in points.of(ways):
+        left = copied(pool, scratch / f"{at}-{how}")
+        with effects(at, how) as broken:
+            verb(Qcow2Storage(left))
+        assert broken.dead is True
+        yield left
+        shutil.rmtree(left)

@@ -10,6 +10,7 @@ import pytest
 
 from editor.storage import Found
 from editor.storage.copies import CopyStorage
+from tests.killing import Points
 
 from .copy_pools import assert_layers_read, assert_tidy, copied, crashes, effects, prepared
 from .file_systems import KINDS, FileSystem, mounted
@@ -37,11 +38,11 @@ def pool(system: FileSystem, template: Path) -> Path:
     return copied(system, template)
 
 
-def test_snapshot_is_finished_by_repeating_it(system: FileSystem, template: Path) -> None:
+def test_snapshot_is_finished_by_repeating_it(system: FileSystem, template: Path, points: Points) -> None:
     def verb(driver: CopyStorage) -> None:
         driver.snapshot(DRIVE, frozen=3, new_layer=4)
 
-    for left in crashes(system, template, verb):
+    for left in crashes(system, template, verb, points):
         verb(system.driver(left))
 
         assert system.driver(left).head(DRIVE) == 4
@@ -49,11 +50,11 @@ def test_snapshot_is_finished_by_repeating_it(system: FileSystem, template: Path
         assert_tidy(left, {1, 2, 3, 4})
 
 
-def test_revert_is_finished_by_repeating_it(system: FileSystem, template: Path) -> None:
+def test_revert_is_finished_by_repeating_it(system: FileSystem, template: Path, points: Points) -> None:
     def verb(driver: CopyStorage) -> None:
         driver.revert(DRIVE, onto=1, new_layer=4)
 
-    for left in crashes(system, template, verb):
+    for left in crashes(system, template, verb, points):
         verb(system.driver(left))
 
         assert system.driver(left).head(DRIVE) == 4
@@ -61,11 +62,11 @@ def test_revert_is_finished_by_repeating_it(system: FileSystem, template: Path) 
         assert_tidy(left, {1, 2, 3, 4})
 
 
-def test_growth_is_finished_by_repeating_it(system: FileSystem, template: Path) -> None:
+def test_growth_is_finished_by_repeating_it(system: FileSystem, template: Path, points: Points) -> None:
     def verb(driver: CopyStorage) -> None:
         driver.grow(DRIVE, size_bytes=1024**4)
 
-    for left in crashes(system, template, verb):
+    for left in crashes(system, template, verb, points):
         verb(system.driver(left))
 
         assert system.driver(left).size_bytes(DRIVE) == 1024**4
@@ -73,7 +74,9 @@ def test_growth_is_finished_by_repeating_it(system: FileSystem, template: Path) 
 
 
 @pytest.mark.parametrize("verb", ["snapshot", "revert"])
-def test_unfinished_verb_is_abandoned_or_had_happened(system: FileSystem, template: Path, verb: str) -> None:
+def test_unfinished_verb_is_abandoned_or_had_happened(
+    system: FileSystem, template: Path, verb: str, points: Points
+) -> None:
     def attempt(driver: CopyStorage) -> None:
         if verb == "snapshot":
             driver.snapshot(DRIVE, frozen=3, new_layer=4)
@@ -81,7 +84,7 @@ def test_unfinished_verb_is_abandoned_or_had_happened(system: FileSystem, templa
             driver.revert(DRIVE, onto=2, new_layer=4)
 
     answers = []
-    for left in crashes(system, template, attempt):
+    for left in crashes(system, template, attempt, points):
         driver = system.driver(left)
 
         answers.append(driver.abandon(DRIVE, new_layer=4))
@@ -95,11 +98,11 @@ def test_unfinished_verb_is_abandoned_or_had_happened(system: FileSystem, templa
     assert set(answers) == {True, False}
 
 
-def test_removal_is_finished_by_repeating_it(system: FileSystem, template: Path) -> None:
+def test_removal_is_finished_by_repeating_it(system: FileSystem, template: Path, points: Points) -> None:
     reverted = copied(system, template)
     system.driver(reverted).revert(DRIVE, onto=1, new_layer=4)
 
-    for left in crashes(system, reverted, lambda driver: driver.reclaim(DRIVE, keep=[1], head=4)):
+    for left in crashes(system, reverted, lambda driver: driver.reclaim(DRIVE, keep=[1], head=4), points):
         assert system.driver(left).layers(DRIVE) >= {1, 4}
         assert system.driver(left).written_since(DRIVE, [1]) == {1: 0}
 
@@ -109,19 +112,22 @@ def test_removal_is_finished_by_repeating_it(system: FileSystem, template: Path)
         assert_tidy(left, {1, 4})
 
 
-def test_creation_is_finished_by_repeating_it(system: FileSystem) -> None:
+def test_creation_is_finished_by_repeating_it(system: FileSystem, points: Points) -> None:
     def verb(driver: CopyStorage) -> None:
         driver.create_drive(DRIVE, layer=1, size_bytes=SIZE)
 
-    for left in crashes(system, system.pool(), verb):
+    for left in crashes(system, system.pool(), verb, points):
         verb(system.driver(left))
 
         assert_layers_read(left, {1: EMPTY})
         assert_tidy(left, {1})
 
 
-def test_creation_that_nobody_repeats_is_cleared_away(system: FileSystem) -> None:
-    for left in crashes(system, system.pool(), lambda driver: driver.create_drive(DRIVE, layer=1, size_bytes=SIZE)):
+def test_creation_that_nobody_repeats_is_cleared_away(system: FileSystem, points: Points) -> None:
+    def verb(driver: CopyStorage) -> None:
+        driver.create_drive(DRIVE, layer=1, size_bytes=SIZE)
+
+    for left in crashes(system, system.pool(), verb, points):
         driver = system.driver(left)
         made = (left / f"drive-{DRIVE}" / "drive.json").exists()
 
@@ -140,7 +146,7 @@ def test_data_without_drive_json_is_not_cleared_away(system: FileSystem, pool: P
 
 
 @pytest.mark.parametrize("verb", ["snapshot", "delete_drive"])
-def test_what_nobody_repeats_is_cleaned(system: FileSystem, template: Path, verb: str) -> None:
+def test_what_nobody_repeats_is_cleaned(system: FileSystem, template: Path, verb: str, points: Points) -> None:
     def attempt(driver: CopyStorage) -> None:
         if verb == "snapshot":
             driver.snapshot(DRIVE, frozen=3, new_layer=4)
@@ -148,7 +154,7 @@ def test_what_nobody_repeats_is_cleaned(system: FileSystem, template: Path, verb
             driver.delete_drive(DRIVE)
 
     cleaned = 0
-    for left in crashes(system, template, attempt):
+    for left in crashes(system, template, attempt, points):
         driver = system.driver(left)
         assert list(driver.clean(spare={DRIVE})) == []
 
@@ -163,8 +169,10 @@ def test_what_nobody_repeats_is_cleaned(system: FileSystem, template: Path, verb
     assert cleaned > 1
 
 
-def test_deletion_is_finished_by_repeating_it_and_brings_no_bytes_back(system: FileSystem, template: Path) -> None:
-    for left in crashes(system, template, lambda driver: driver.delete_drive(DRIVE)):
+def test_deletion_is_finished_by_repeating_it_and_brings_no_bytes_back(
+    system: FileSystem, template: Path, points: Points
+) -> None:
+    for left in crashes(system, template, lambda driver: driver.delete_drive(DRIVE), points):
         driver = system.driver(left)
 
         marks = Disk(driver).marks(0, 1, 2, 3)
@@ -230,7 +238,9 @@ def test_what_a_verb_did_survives_a_power_cut(own_system: FileSystem) -> None:
 
 
 @pytest.mark.parametrize("verb", ["snapshot", "revert"])
-def test_power_cut_at_any_point_of_a_verb_leaves_one_state_or_the_other(own_system: FileSystem, verb: str) -> None:
+def test_power_cut_at_any_point_of_a_verb_leaves_one_state_or_the_other(
+    own_system: FileSystem, verb: str, points: Points
+) -> None:
     truth = {**TRUTH, 4: TRUTH[3] if verb == "snapshot" else {**TRUTH[1], 63: 0}}
 
     def attempt(driver: CopyStorage) -> None:
@@ -242,7 +252,7 @@ def test_power_cut_at_any_point_of_a_verb_leaves_one_state_or_the_other(own_syst
     pool = own_system.pool()
     prepared(own_system.driver(pool))
     answers = []
-    for left in crashes(own_system, pool, attempt, settle=True):
+    for left in crashes(own_system, pool, attempt, points, settle=True):
         own_system.cut_off()
         driver = own_system.driver(left)
         assert_layers_read(left, TRUTH)

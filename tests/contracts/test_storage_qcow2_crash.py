@@ -13,6 +13,7 @@ import pytest
 
 from editor.storage import Found, StorageError
 from editor.storage.qcow2 import Qcow2Storage
+from tests.killing import Points
 
 from .images import TRUTH, Marks, assert_layers_read, assert_tidy, copied, crashes, effects, prepared
 from .storage import BLOCK, DRIVE, MIB, SIZE, Disk
@@ -32,11 +33,11 @@ def pool(template: Path, tmp_path: Path) -> Path:
     return copied(template, tmp_path / "pool")
 
 
-def test_snapshot_is_finished_by_repeating_it(template: Path, tmp_path: Path) -> None:
+def test_snapshot_is_finished_by_repeating_it(template: Path, tmp_path: Path, points: Points) -> None:
     def verb(driver: Qcow2Storage) -> None:
         driver.snapshot(DRIVE, frozen=3, new_layer=4)
 
-    for left in crashes(template, verb, tmp_path):
+    for left in crashes(template, verb, tmp_path, points):
         verb(Qcow2Storage(left))
 
         assert Qcow2Storage(left).head(DRIVE) == 4
@@ -44,11 +45,11 @@ def test_snapshot_is_finished_by_repeating_it(template: Path, tmp_path: Path) ->
         assert_tidy(left, {1, 2, 3, 4})
 
 
-def test_revert_is_finished_by_repeating_it(template: Path, tmp_path: Path) -> None:
+def test_revert_is_finished_by_repeating_it(template: Path, tmp_path: Path, points: Points) -> None:
     def verb(driver: Qcow2Storage) -> None:
         driver.revert(DRIVE, onto=1, new_layer=4)
 
-    for left in crashes(template, verb, tmp_path):
+    for left in crashes(template, verb, tmp_path, points):
         verb(Qcow2Storage(left))
 
         assert Qcow2Storage(left).head(DRIVE) == 4
@@ -56,13 +57,13 @@ def test_revert_is_finished_by_repeating_it(template: Path, tmp_path: Path) -> N
         assert_tidy(left, {1, 2, 3, 4})
 
 
-def test_growth_is_finished_by_repeating_it(template: Path, tmp_path: Path) -> None:
+def test_growth_is_finished_by_repeating_it(template: Path, tmp_path: Path, points: Points) -> None:
     size_bytes = 1024**4  # needs a larger table, not only another number in the header
 
     def verb(driver: Qcow2Storage) -> None:
         driver.grow(DRIVE, size_bytes=size_bytes)
 
-    for left in crashes(template, verb, tmp_path):
+    for left in crashes(template, verb, tmp_path, points):
         assert_layers_read(left, TRUTH)
 
         verb(Qcow2Storage(left))
@@ -93,7 +94,9 @@ def test_switch_that_is_repeated_after_growth_does_not_undo_it(pool: Path, verb:
 
 
 @pytest.mark.parametrize("verb", ["snapshot", "revert"])
-def test_unfinished_verb_is_abandoned_or_had_happened(template: Path, tmp_path: Path, verb: str) -> None:
+def test_unfinished_verb_is_abandoned_or_had_happened(
+    template: Path, tmp_path: Path, verb: str, points: Points
+) -> None:
     def attempt(driver: Qcow2Storage) -> None:
         if verb == "snapshot":
             driver.snapshot(DRIVE, frozen=3, new_layer=4)
@@ -101,7 +104,7 @@ def test_unfinished_verb_is_abandoned_or_had_happened(template: Path, tmp_path: 
             driver.revert(DRIVE, onto=2, new_layer=4)
 
     answers = []
-    for left in crashes(template, attempt, tmp_path):
+    for left in crashes(template, attempt, tmp_path, points):
         driver = Qcow2Storage(left)
 
         answers.append(driver.abandon(DRIVE, new_layer=4))
@@ -121,7 +124,7 @@ def test_unfinished_verb_is_abandoned_or_had_happened(template: Path, tmp_path: 
     ids=["lower-into-upper", "upper-into-lower"],
 )
 def test_merge_changes_no_content_wherever_it_ends(
-    template: Path, tmp_path: Path, keep: list[int], program: str
+    template: Path, tmp_path: Path, keep: list[int], program: str, points: Points
 ) -> None:
     def verb(driver: Qcow2Storage) -> None:
         driver.reclaim(DRIVE, keep=keep, head=3)
@@ -131,7 +134,7 @@ def test_merge_changes_no_content_wherever_it_ends(
         verb(Qcow2Storage(unbroken))
     assert program in whole.seen
     kept = {layer: TRUTH[layer] for layer in (*keep, 3)}
-    for left in crashes(template, verb, tmp_path):
+    for left in crashes(template, verb, tmp_path, points):
         assert_layers_read(left, kept)
 
         verb(Qcow2Storage(left))
@@ -140,11 +143,11 @@ def test_merge_changes_no_content_wherever_it_ends(
         assert_tidy(left, set(kept), check=True)
 
 
-def test_unlinking_is_finished_by_repeating_it(template: Path, tmp_path: Path) -> None:
+def test_unlinking_is_finished_by_repeating_it(template: Path, tmp_path: Path, points: Points) -> None:
     reverted = copied(template, tmp_path / "reverted")
     Qcow2Storage(reverted).revert(DRIVE, onto=1, new_layer=4)
 
-    for left in crashes(reverted, lambda driver: driver.reclaim(DRIVE, keep=[1], head=4), tmp_path):
+    for left in crashes(reverted, lambda driver: driver.reclaim(DRIVE, keep=[1], head=4), tmp_path, points):
         assert_layers_read(left, {1: TRUTH[1], 4: TRUTH[1]})
 
         assert Qcow2Storage(left).reclaim(DRIVE, keep=[1], head=4) is True
@@ -153,25 +156,28 @@ def test_unlinking_is_finished_by_repeating_it(template: Path, tmp_path: Path) -
         assert_tidy(left, {1, 4})
 
 
-def test_creation_is_finished_by_repeating_it(tmp_path: Path) -> None:
+def test_creation_is_finished_by_repeating_it(tmp_path: Path, points: Points) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
 
     def verb(driver: Qcow2Storage) -> None:
         driver.create_drive(DRIVE, layer=1, size_bytes=SIZE)
 
-    for left in crashes(empty, verb, tmp_path):
+    for left in crashes(empty, verb, tmp_path, points):
         verb(Qcow2Storage(left))
 
         assert_layers_read(left, {1: EMPTY})
         assert_tidy(left, {1})
 
 
-def test_creation_that_nobody_repeats_is_cleared_away(tmp_path: Path) -> None:
+def test_creation_that_nobody_repeats_is_cleared_away(tmp_path: Path, points: Points) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
 
-    for left in crashes(empty, lambda driver: driver.create_drive(DRIVE, layer=1, size_bytes=SIZE), tmp_path):
+    def verb(driver: Qcow2Storage) -> None:
+        driver.create_drive(DRIVE, layer=1, size_bytes=SIZE)
+
+    for left in crashes(empty, verb, tmp_path, points):
         driver = Qcow2Storage(left)
         made = (left / f"drive-{DRIVE}" / "head").is_symlink()
 
@@ -189,14 +195,14 @@ def test_data_without_a_head_is_not_cleared_away(pool: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["snapshot", "delete_drive"])
-def test_what_nobody_repeats_is_cleaned(template: Path, tmp_path: Path, verb: str) -> None:
+def test_what_nobody_repeats_is_cleaned(template: Path, tmp_path: Path, verb: str, points: Points) -> None:
     def attempt(driver: Qcow2Storage) -> None:
         if verb == "snapshot":
             driver.snapshot(DRIVE, frozen=3, new_layer=4)
         else:
             driver.delete_drive(DRIVE)
 
-    for left in crashes(template, attempt, tmp_path):
+    for left in crashes(template, attempt, tmp_path, points):
         before = {path for path in left.rglob("*") if path.name.startswith(("new-", "deleted-"))}
         driver = Qcow2Storage(left)
         assert list(driver.clean(spare={DRIVE})) == []
@@ -225,8 +231,10 @@ def test_creation_with_another_size_starts_over(tmp_path: Path) -> None:
     assert_tidy(pool, {1})
 
 
-def test_deletion_is_finished_by_repeating_it_and_brings_no_bytes_back(template: Path, tmp_path: Path) -> None:
-    for left in crashes(template, lambda driver: driver.delete_drive(DRIVE), tmp_path):
+def test_deletion_is_finished_by_repeating_it_and_brings_no_bytes_back(
+    template: Path, tmp_path: Path, points: Points
+) -> None:
+    for left in crashes(template, lambda driver: driver.delete_drive(DRIVE), tmp_path, points):
         driver = Qcow2Storage(left)
 
         marks = Disk(driver).marks(0, 1, 2, 3)

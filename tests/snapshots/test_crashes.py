@@ -1,4 +1,4 @@
-"""The worker is killed before each of its effects in turn; the next one finishes or undoes what it finds.
+"""The worker is killed before its effects, one after the other; the next one finishes or undoes what it finds.
 
 An effect is a verb of the storage engine (killed before it, and after it did its work but before it answered), or
 a statement that writes to the database. Whatever the moment: no row is stuck, no hold stays, the drive's bytes are
@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
 
 import pytest
 from django.db import transaction
@@ -21,7 +20,7 @@ from editor.models import Drive
 from editor.storage.simulated import SimulatedStorage
 from editor.volumes import driver_of
 from snapshots import actions
-from tests.killing import Executioner, Killed
+from tests.killing import Executioner, Killed, Points
 from tests.snapshots.conftest import World, exporter, look_and_work
 
 VERBS = ("snapshot", "revert", "reclaim", "written_since", "activate", "deactivate")
@@ -83,12 +82,16 @@ def undone(world: World) -> Iterator[None]:
         exporter()._targets = targets
 
 
-def kill_at_every_effect(
-    world: World, subtests: pytest.Subtests, act: Callable[[], None], allowed: dict[str, list[tuple[int, str]]]
+def kill_at_effects(
+    points: Points,
+    world: World,
+    subtests: pytest.Subtests,
+    act: Callable[[], None],
+    allowed: dict[str, list[tuple[int, str]]],
 ) -> None:
     """`allowed` maps the bytes the drive may end with to the snapshots it must then have, with theirs."""
     came_that_far = True
-    for effect in count(1):
+    for effect in points.counted():
         with undone(world), subtests.test(effect=effect):
             act()
             came_that_far = killed_at(effect, world)
@@ -102,13 +105,16 @@ def kill_at_every_effect(
     assert effect > 10  # Otherwise the worker was not watched at its work.
 
 
-def test_create_at_the_limit_survives_death_at_any_point(world: World, subtests: pytest.Subtests) -> None:
+def test_create_at_the_limit_survives_death_at_any_point(
+    world: World, subtests: pytest.Subtests, points: Points
+) -> None:
     taken = [world.take(f"state {number}") for number in range(1, 6)]
     world.write("now")
     before = [(number, f"state {number}") for number in (5, 4, 3, 2, 1)]
     after = [(6, "now"), *before[:4]]
 
-    kill_at_every_effect(
+    kill_at_effects(
+        points,
         world,
         subtests,
         lambda: actions.request_create(world.drive, by=world.operator, expect_delete=taken[0].pk),
@@ -116,7 +122,9 @@ def test_create_at_the_limit_survives_death_at_any_point(world: World, subtests:
     )
 
 
-def test_create_after_a_late_one_survives_death_at_any_point(world: World, subtests: pytest.Subtests) -> None:
+def test_create_after_a_late_one_survives_death_at_any_point(
+    world: World, subtests: pytest.Subtests, points: Points
+) -> None:
     world.take("one")
     world.write("now")
     drive = world.drive
@@ -124,7 +132,8 @@ def test_create_after_a_late_one_survives_death_at_any_point(world: World, subte
     driver_of(drive.pool).snapshot(world.pk, frozen=drive.head_layer, new_layer=drive.next_layer)
     Drive.objects.update(next_layer=drive.next_layer + 1)
 
-    kill_at_every_effect(
+    kill_at_effects(
+        points,
         world,
         subtests,
         lambda: actions.request_create(world.drive, by=world.operator),
@@ -132,12 +141,13 @@ def test_create_after_a_late_one_survives_death_at_any_point(world: World, subte
     )
 
 
-def test_revert_survives_death_at_any_point(world: World, subtests: pytest.Subtests) -> None:
+def test_revert_survives_death_at_any_point(world: World, subtests: pytest.Subtests, points: Points) -> None:
     taken = [world.take(state) for state in ("one", "two", "three")]
     world.write("now")
     world.switch_off()
 
-    kill_at_every_effect(
+    kill_at_effects(
+        points,
         world,
         subtests,
         lambda: world.revert(taken[1]),
@@ -145,12 +155,15 @@ def test_revert_survives_death_at_any_point(world: World, subtests: pytest.Subte
     )
 
 
-def test_revert_of_a_served_drive_survives_death_at_any_point(served: World, subtests: pytest.Subtests) -> None:
+def test_revert_of_a_served_drive_survives_death_at_any_point(
+    served: World, subtests: pytest.Subtests, points: Points
+) -> None:
     taken = [served.take(state) for state in ("one", "two", "three")]
     served.write("now")
     served.switch_off()
 
-    kill_at_every_effect(
+    kill_at_effects(
+        points,
         served,
         subtests,
         lambda: served.revert(taken[1]),
@@ -159,12 +172,13 @@ def test_revert_of_a_served_drive_survives_death_at_any_point(served: World, sub
 
 
 def test_clearing_up_behind_a_deleted_snapshot_survives_death_at_any_point(
-    world: World, subtests: pytest.Subtests
+    world: World, subtests: pytest.Subtests, points: Points
 ) -> None:
     taken = [world.take(state) for state in ("one", "two", "three")]
     world.write("now")
 
-    kill_at_every_effect(
+    kill_at_effects(
+        points,
         world,
         subtests,
         lambda: actions.delete(taken[1], by=world.operator),

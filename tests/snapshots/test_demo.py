@@ -23,7 +23,13 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize(
-    "killed_at", ["_write", "run_until_quiet", "_date_back", pytest.param("_draw_changes", marks=pytest.mark.postgres)]
+    "killed_at",
+    [
+        pytest.param("_write", marks=pytest.mark.lab),
+        "run_until_quiet",
+        pytest.param("_date_back", marks=pytest.mark.lab),
+        pytest.param("_draw_changes", marks=pytest.mark.postgres),
+    ],
 )
 def test_demo_that_was_killed_while_it_loads_is_completed(killed_at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "WEB_3", demo.WEB_3[:2])
