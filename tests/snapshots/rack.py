@@ -150,7 +150,9 @@ def served(clock: Clock, settings: Settings, bed: Bed, folder: Path) -> Iterator
                 os.kill(process(), signal.SIGCONT)
         with suppress(TgtError):
             killed(rack.tgtd())
-        driver_of(rack.world.drive.pool).deactivate(rack.world.pk)
+        driver = driver_of(rack.world.drive.pool)
+        driver.deactivate(rack.world.pk)
+        driver.delete_drive(rack.world.pk)
 
 
 @contextmanager
