@@ -58,8 +58,8 @@ django.setup()
 from tests.killing import Points  # noqa: E402 - only now
 
 ON_ONE_DATABASE = (
-    *("admin", "backup", "commands", "crashes", "demo", "estimate"),
-    *("page", "random", "settings", "undo", "urls", "views"),
+    *("actions", "admin", "backup", "commands", "crashes", "demo", "estimate"),
+    *("page", "random", "served", "settings", "stopped", "undo", "urls", "views"),
 )
 UNITS = ("contracts", "editor", "snapshots")
 WHOLE = (

@@ -43,6 +43,7 @@ def served() -> set[str]:
     return {drive.label for drive in drives if target_iqn(drive) in targets and targets[target_iqn(drive)].device}
 
 
+@pytest.mark.postgres
 def test_drive_is_served_before_its_server_is_switched_on(world: World) -> None:
     world.web.numbers = world.data.numbers = [1, 2, 3, 4]
     world.web.save()
@@ -71,6 +72,7 @@ def test_drive_grows_while_it_is_taken_away_and_comes_back(world: World) -> None
     assert served() == {"web-data-1", "web-data-2", "web-data-3"}
 
 
+@pytest.mark.postgres
 def test_disk_comes_back_while_a_deploy_waits_for_the_server_that_needs_it(world: World) -> None:
     Server.objects.filter(instance__isnull=False).update(address="simulated://deaf?soft=ignored")
     world.data.size_mb *= 2
@@ -87,6 +89,7 @@ def test_disk_comes_back_while_a_deploy_waits_for_the_server_that_needs_it(world
     assert all(drive.exported for drive in Drive.objects.all())
 
 
+@pytest.mark.postgres
 def test_detached_and_destroyed_drives_have_no_target_any_more(world: World) -> None:
     gone = target_iqn(world.data.drives.get(number=3))
     world.web.numbers = world.data.numbers = [1, 2]
@@ -127,6 +130,7 @@ def test_drive_that_somebody_is_logged_in_to_is_left_alone(world: World, change:
     assert "web-data-2" in served()
 
 
+@pytest.mark.postgres
 def test_server_that_is_replaced_finds_the_same_disk(world: World) -> None:
     before = dict(exporter().exports)
     instance = world.web.instances.get(number=1)

@@ -45,6 +45,7 @@ def web(world: World, number: int) -> Instance:
     return world.web.instances.get(number=number)
 
 
+@pytest.mark.postgres
 def test_stop_waits_for_no_operating_system_and_gives_up_all_holds(world: World) -> None:
     deploy = world.start(soft_seconds=A_DAY_SECONDS)
     world.work(deploy, seconds=10)
@@ -82,6 +83,7 @@ def test_stop_waits_for_no_operating_system_and_gives_up_all_holds(world: World)
     assert world.power() == {"web-1": "on", "web-2": "on", "web-3": "on"}
 
 
+@pytest.mark.postgres
 def test_stop_asks_no_further_server_to_go_off(world: World) -> None:
     deploy = world.start(soft_seconds=A_DAY_SECONDS)
     first = DeployItem.objects.filter(step__deploy=deploy, step__kind=Kind.SHUT_DOWN).earliest("number")
@@ -95,6 +97,7 @@ def test_stop_asks_no_further_server_to_go_off(world: World) -> None:
     assert how_it_went(deploy).text.startswith("web-1 was asked to shut down and may still go off.")
 
 
+@pytest.mark.postgres
 def test_stop_lets_a_hard_power_off_come_true(world: World) -> None:
     deploy = world.start(soft_seconds=0)
     world.settle()
@@ -109,6 +112,7 @@ def test_stop_lets_a_hard_power_off_come_true(world: World) -> None:
     assert how_it_went(deploy).title == "Stopped after 1 of 4 steps. Steps 2 to 4 did not run."
 
 
+@pytest.mark.postgres
 def test_stop_and_retry_in_one_breath_begins_anew(world: World) -> None:
     """The attempt of before the stop is no attempt of the retry."""
     Server.objects.filter(instance__number=1).update(address="simulated://slow")
@@ -159,6 +163,7 @@ def _fill_pool() -> None:
     StoragePool.objects.update(capacity_gb=120)
 
 
+@pytest.mark.postgres
 @pytest.mark.parametrize(
     ("change", "why"),
     [

@@ -17,8 +17,6 @@ from snapshots import actions, upkeep
 from snapshots.models import Snapshot, State
 from tests.snapshots.conftest import BLOCK, World
 
-pytestmark = pytest.mark.postgres
-
 
 def failing(world: World, verb: str, sentence: str) -> None:
     """The next such verb of the engine fails."""
@@ -28,6 +26,7 @@ def failing(world: World, verb: str, sentence: str) -> None:
 # ── Creating ─────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.postgres
 def test_snapshot_is_numbered_named_and_told(world: World) -> None:
     actions.request_create(world.drive, by=world.operator, note="Before release")
 
@@ -103,6 +102,7 @@ def test_second_create_is_refused_while_one_is_made(world: World) -> None:
         actions.request_create(world.drive, by=world.owner)
 
 
+@pytest.mark.postgres
 def test_undeployed_drive_has_no_snapshots(world: World) -> None:
     Drive.objects.filter(pk=world.pk).update(head_layer=None)
 
@@ -110,6 +110,7 @@ def test_undeployed_drive_has_no_snapshots(world: World) -> None:
         actions.request_create(world.drive, by=world.operator)
 
 
+@pytest.mark.postgres
 @pytest.mark.parametrize("who", ["viewer", "stranger"])
 def test_only_operators_and_owners_change_snapshots(world: World, who: str) -> None:
     snapshot = world.take("first")
@@ -172,6 +173,7 @@ def test_outcome_that_cannot_be_read_back_holds_the_drive_until_it_can(world: Wo
 # ── Reverting ────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.postgres
 def test_revert_brings_the_bytes_back_and_deletes_what_is_newer(any_world: World) -> None:
     world = any_world
     one, two, three = (world.take(state) for state in ("one", "two", "three"))
@@ -210,6 +212,7 @@ def test_every_snapshot_keeps_its_bytes_whatever_is_deleted(any_world: World) ->
     assert len(driver_of(world.drive.pool).layers(world.pk)) == 2
 
 
+@pytest.mark.postgres
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
@@ -231,6 +234,7 @@ def test_revert_needs_the_server_known_to_be_off(world: World, fields: dict[str,
     assert world.drive.hold == ""
 
 
+@pytest.mark.postgres
 def test_drive_on_no_server_can_be_reverted(world: World) -> None:
     snapshot = world.take("first")
     world.write("later")
@@ -359,6 +363,7 @@ def test_deleted_snapshot_is_gone_at_once_and_its_layer_later(world: World) -> N
     assert one.layer not in driver_of(world.drive.pool).layers(world.pk)
 
 
+@pytest.mark.postgres
 def test_note_can_be_changed(world: World) -> None:
     one = world.take("one")
 
@@ -383,6 +388,7 @@ def test_written_since_is_counted_from_the_layers(any_world: World) -> None:
     assert world.drive.used_bytes > one.written_since_bytes
 
 
+@pytest.mark.postgres
 def test_snapshot_does_not_wait_for_the_drive_to_be_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.take("one")
     worker = Worker(since=world.clock.now.replace(year=2000))
