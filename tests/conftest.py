@@ -64,8 +64,10 @@ ON_ONE_DATABASE = (
 UNITS = ("contracts", "editor", "snapshots")
 WHOLE = (
     *("admin", "backup", "commands", "demo", "page", "serve", "urls", "views"),  # from the outside
-    *("deployer", "stopped"),  # whole deploys, from the drawing to what is real
-    *("at_once", "concurrency", "crash", "live", "together"),  # many at a time, killed at any point
+    *("deployer", "estimate", "stopped"),  # whole deploys, from the drawing to what is real
+    *("looking", "strange"),  # a worker that passes again and again over what it does not expect
+    *("at_once", "concurrency", "random", "together"),  # many at a time, in any order
+    *("crash", "leftovers", "live", "qcow2_power"),  # killed at any point, and while it is written to
 )
 """What else is asked for here as a whole is no unit: it is left out of `make test TESTS="-m unit"`."""
 
