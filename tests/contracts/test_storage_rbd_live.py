@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,16 +15,31 @@ from tests.ceph import CephCluster, why_not
 
 from .rbd_images import emptied, engine
 from .rbd_writer import PAGES, STRIDE, RbdWriter, assert_point_in_time
+from .server import wait_until
 from .storage import DRIVE, MIB, Disk
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 SIZE = PAGES * STRIDE
+HOLDER = """
+import sys, time
+from editor.storage.rbd import ceph
+conf, user, pool, name = sys.argv[1:]
+with (
+    ceph.rados().Rados(conffile=conf, rados_id=user) as cluster,
+    cluster.open_ioctx(pool) as images,
+    ceph.rbd().Image(images, name) as image,
+):
+    image.write(bytes(512), 0)
+    print(end=".", flush=True)
+    time.sleep(600)
+"""
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephCluster]:
-    cluster = CephCluster(tmp_path_factory.mktemp("ceph"))
+    # Not in memory: there, an OSD crashes now and then while it gives the room of snapshots back.
+    cluster = CephCluster(tmp_path_factory.mktemp("ceph"), store="bluestore", store_bytes=1024**3)
     yield cluster
     cluster.stop()
 
@@ -41,6 +58,17 @@ def writer(cluster: CephCluster, tmp_path: Path) -> Callable[[Device], RbdWriter
         return RbdWriter(options["conf"], options["id"], device.name, tmp_path / "counts")
 
     return writer
+
+
+def holder(cluster: CephCluster, name: str) -> subprocess.Popen[bytes]:
+    """A client that holds the lock of an image, until it is killed."""
+    where = cluster.cluster()
+    words = [sys.executable, "-c", HOLDER, where.conf, where.user, where.pool, name]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process.stdout as said:
+        assert said.read(1) == b"."
+    return process
 
 
 Start = Callable[[Device], RbdWriter]
@@ -114,6 +142,7 @@ def test_active_drive_is_neither_reverted_nor_grown_nor_deleted(driver: RbdStora
 
 
 def test_what_is_active_outlives_the_worker(driver: RbdStorage, cluster: CephCluster, tmp_path: Path) -> None:
+    cluster.tell("osd", "blocklist", "clear")  # or the drive, which nobody has open, might have lost its target
     Disk(driver)
     device = driver.activate(DRIVE)
 
@@ -143,6 +172,101 @@ def test_drive_that_somebody_has_open_is_left_alone(driver: RbdStorage, writer: 
 
     disk.revert(saved)
     assert disk.marks(0) == [0]
+
+
+def test_snapshot_waits_for_who_has_the_drive_open_until_another_has(
+    driver: RbdStorage, cluster: CephCluster, tmp_path: Path
+) -> None:
+    disk = Disk(driver)
+    disk.put(1)
+    saved = disk.snapshot()
+    name = driver.activate(DRIVE).name.split("/")[1]
+    killed = holder(cluster, name)
+    killed.kill()
+    killed.wait()
+
+    for _ in range(2):  # while Ceph waits for it, and afterwards
+        for attempt in disk.snapshot, lambda: disk.put(2), lambda: driver.reclaim(DRIVE, keep=(), head=disk.head):
+            with pytest.raises(StorageError, match="does not answer the Ceph cluster") as refused:
+                attempt()
+            assert refused.value.permanent is False
+        wait_until(lambda: not driver._images.watchers(name), "Ceph forgets who was killed")
+    assert driver._read(DRIVE).layers == {saved, disk.head}
+
+    successor = engine(cluster, tmp_path / "another folder")
+    with successor._images.opened(name, writable=True):
+        disk.snapshot()
+    successor.close()
+
+
+def test_dead_owner_of_the_lock_of_an_inactive_drive_is_in_nobodys_way(
+    driver: RbdStorage, cluster: CephCluster
+) -> None:
+    disk = Disk(driver)
+    name = driver.activate(DRIVE).name.split("/")[1]
+    killed = holder(cluster, name)
+    driver.deactivate(DRIVE)
+    killed.kill()
+    killed.wait()
+    wait_until(lambda: not driver._images.watchers(name), "Ceph forgets who was killed")
+
+    disk.grow(2 * 4 * MIB)
+    disk.snapshot()
+
+
+def test_device_whose_client_was_shut_out_does_not_answer_until_it_is_activated_anew(
+    driver: RbdStorage, cluster: CephCluster, tmp_path: Path
+) -> None:
+    Disk(driver)
+    device = driver.activate(DRIVE)
+    name = device.name.split("/")[1]
+    target, worker = engine(cluster, tmp_path / "a target"), engine(cluster, tmp_path / "another worker")
+
+    with target._images.opened(name, writable=True) as image:
+        image.write(b"1" * 512, 0)
+        (client,) = driver._images.watchers(name)
+        cluster.tell("osd", "blocklist", "add", "127.0.0.7")  # somebody else
+        assert driver.devices() == worker.devices() == {DRIVE: device}
+
+        cluster.tell("osd", "blocklist", "add", client)
+
+        for one in driver, worker:
+            assert (one.device(DRIVE), one.devices()) == (None, {})
+        with pytest.raises(Exception, match="shutdown"):
+            image.write(b"2" * 512, 0)
+
+    assert driver.activate(DRIVE) == device
+    # Nobody has it open yet: it is not said once more that it was lost.
+    for _ in range(2):
+        assert (driver.device(DRIVE), driver.devices()) == (device, {DRIVE: device})
+    driver.write(DRIVE, offset=0, data=b"3" * 512)
+    for one in target, worker:
+        one.close()
+
+
+def test_only_a_longer_blocklist_has_active_images_looked_at(
+    driver: RbdStorage, cluster: CephCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+
+    def look(name: str) -> list[str]:
+        looked.append(name)
+        return ["127.0.0.1:0/1"]
+
+    monkeypatch.setattr(driver._images, "watchers", look)
+    Disk(driver)
+    name = driver.activate(DRIVE).name.split("/")[1]
+    cluster.tell("osd", "blocklist", "add", "127.0.0.8")
+
+    driver.devices()
+    driver.devices()
+    cluster.tell("osd", "blocklist", "rm", "127.0.0.8")
+    driver.devices()
+    assert looked == [name]
+
+    cluster.tell("osd", "blocklist", "add", "127.0.0.8")
+    driver.devices()
+    assert looked == [name, name]
 
 
 def test_thousand_drives_are_listed_in_two_calls(driver: RbdStorage) -> None:

@@ -25,6 +25,7 @@ from snapshots import actions
 from snapshots.models import Snapshot
 from tests.clock import Clock
 from tests.contracts.initiator import Initiator
+from tests.contracts.rbd_images import at_last
 from tests.contracts.server import Server, killed
 from tests.contracts.writer import Writer, assert_holds, assert_keeps
 from tests.e2e.product import free_port
@@ -152,7 +153,7 @@ def served(clock: Clock, settings: Settings, bed: Bed, folder: Path) -> Iterator
             killed(rack.tgtd())
         driver = driver_of(rack.world.drive.pool)
         driver.deactivate(rack.world.pk)
-        driver.delete_drive(rack.world.pk)
+        at_last(lambda: driver.delete_drive(rack.world.pk))
 
 
 @contextmanager

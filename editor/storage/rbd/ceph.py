@@ -121,7 +121,7 @@ class Connection:
 
     def __init__(self, cluster: Cluster, *, seconds: float) -> None:
         self.cluster = cluster
-        self._seconds = str(max(1, round(seconds)))
+        self.seconds = max(1, round(seconds))
         self._lock = threading.Lock()
         self._session: _Session | None = None
 
@@ -178,9 +178,9 @@ class Connection:
         with open(conf, "rb"):  # says more plainly than librados what is wrong with it
             pass
         limits = {
-            "client_mount_timeout": self._seconds,
-            "rados_mon_op_timeout": self._seconds,
-            "rados_osd_op_timeout": self._seconds,
+            "client_mount_timeout": str(self.seconds),
+            "rados_mon_op_timeout": str(self.seconds),
+            "rados_osd_op_timeout": str(self.seconds),
             # Clones that need no protected snapshot, and outlive it.
             "rbd_default_clone_format": "2",
             "admin_socket": "",
@@ -191,7 +191,7 @@ class Connection:
         handle = library.Rados(conffile=conf, rados_id=user, conf=limits)
         try:
             try:
-                handle.connect(timeout=int(self._seconds))
+                handle.connect(timeout=self.seconds)
             except library.ObjectNotFound as error:
                 raise Missing(
                     f"There is no keyring of client.{user} where {conf} says, or the Ceph cluster does not know it. "

@@ -39,6 +39,7 @@ from editor.storage.locks import DriveLocks
 from editor.storage.rbd import ceph
 from editor.storage.rbd.ceph import UNCHANGED, Connection, explained
 from editor.storage.rbd.differences import Extent, changed_objects, held, joined
+from editor.storage.rbd.fencing import Fencing
 from editor.storage.rbd.flattening import Flattening
 from editor.storage.rbd.generations import (
     GIVEN_UP,
@@ -95,6 +96,7 @@ class RbdStorage(StorageDriver):
         self._connection = Connection(cluster, seconds=answer_seconds)
         self._images = Images(self._connection)
         self._locks = DriveLocks(busy_seconds)
+        self._fencing = Fencing(self._connection, self._images)
         self._flattening = Flattening(self._images)
         self._trash = Trash(self._images)
         atexit.register(_close, weakref.ref(self))
@@ -290,6 +292,7 @@ class RbdStorage(StorageDriver):
                     detail=f"drive {drive}: head is layer {live.head}, expected {frozen}",
                 )
             if self._may_stand(found, live, onto=frozen, new_layer=new_layer):
+                self._spare(drive, live)
                 self._freeze(live, new_layer)
 
     def revert(self, drive: int, *, onto: int, new_layer: int) -> None:
@@ -368,7 +371,10 @@ class RbdStorage(StorageDriver):
                 return should_stop() or self._locks.wanted(self._drive_folder(drive))
 
             while (work := self._next_work(*self._known(drive), keep)) is not None:
-                if stop() or not work(stop):
+                if stop():
+                    return False
+                self._spare(drive, live, state=SAME_CONTENT)
+                if not work(stop):
                     return False
             return True
 
@@ -444,6 +450,7 @@ class RbdStorage(StorageDriver):
             check_window(live.size_bytes, offset=offset, length=len(data))
             if not data:
                 return
+            self._spare(drive, live)
             with self._images.opened(live.name, writable=True) as image:
                 image.write(data, offset)
                 image.flush()
@@ -458,27 +465,38 @@ class RbdStorage(StorageDriver):
 
     def activate(self, drive: int) -> Device:
         with self._working(drive, state="The drive is not served.") as (_found, live):
-            if self._images.active_image(drive) != live.name:
+            if self._images.active_image(drive) == live.name:
+                self._fencing.renew(live.name)
+            else:
+                self._fencing.begin(live.name)
                 self._images.set_active(drive, live.name)
             return self._device(live.name)
 
     def deactivate(self, drive: int) -> None:
         with self._explained("The drive may be served still."):
-            if self._images.active_image(drive) is not None:
+            if (name := self._images.active_image(drive)) is not None:
                 self._images.set_inactive(drive)
+                self._fencing.end(name)
 
     def devices(self) -> dict[int, Device]:
         with self._explained("Nothing was changed."):
-            return {drive: self._device(name) for drive, name in sorted(self._images.active().items())}
+            active = sorted(self._images.active().items())
+            lost = self._fencing.shut_out([name for _drive, name in active])
+            return {drive: self._device(name) for drive, name in active if name not in lost}
 
     def device(self, drive: int) -> Device | None:
         with self._explained("Nothing was changed."):
             name = self._images.active_image(drive)
-            return None if name is None else self._device(name)
+            return None if name is None or self._fencing.shut_out([name]) else self._device(name)
 
     def _device(self, image: str) -> Device:
         cluster = self._cluster
         return Device("rbd", f"{cluster.pool}/{image}", (("conf", cluster.conf), ("id", cluster.user)))
+
+    def _spare(self, drive: int, live: Generation, *, state: str = UNCHANGED) -> None:
+        """Refuse what would shut a target out that does not answer for the moment."""
+        if self._images.active_image(drive) is not None:
+            self._fencing.demand_answer(live.name, state)
 
     def _demand_unused(self, drive: int, live: Generation) -> None:
         """Refuse a drive that is served, or that anybody else has open: a server may be writing to it."""

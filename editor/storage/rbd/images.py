@@ -55,6 +55,26 @@ class Images:
             me = handle.get_instance_id()
             return sorted(found["addr"] for found in image.watchers_list() if found["id"] != me)
 
+    def owner(self, name: str) -> str | None:
+        """Address of another client that holds an image's lock, whether it lives or not."""
+        with self._connection.handle() as handle, self.opened(name) as image:
+            me = f"client.{handle.get_instance_id()}"
+            found = image.list_lockers()  # an empty list where nobody does
+            return next((address for who, _cookie, address in found["lockers"] if who != me), None) if found else None
+
+    def do_watchers_answer(self, name: str) -> bool:
+        """Whether all clients that have an image open for writing answer in time.
+
+        They are told that its header has changed, which is what librbd takes an empty message for (`handle_notify` in
+        src/librbd/ImageWatcher.cc of https://github.com/ceph/ceph): they read it again.
+        """
+        with self.opened(name) as image, self._connection.pool() as pool:
+            try:
+                pool.notify(f"rbd_header.{image.id()}", "", self._connection.seconds * 1000)
+            except ceph.rados().TimedOut:
+                return False
+            return True
+
     def trash(self) -> list[tuple[str, str]]:
         """Ids and names of the images in the trash."""
         with self._connection.pool() as pool:
