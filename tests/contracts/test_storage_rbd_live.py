@@ -13,7 +13,7 @@ from editor.storage import Device, StorageError
 from editor.storage.rbd import RbdStorage
 from tests.ceph import CephCluster, why_not
 
-from .rbd_images import emptied, engine
+from .rbd_images import at_last, emptied, engine
 from .rbd_writer import PAGES, STRIDE, RbdWriter, assert_point_in_time
 from .server import wait_until
 from .storage import DRIVE, MIB, Disk
@@ -112,6 +112,29 @@ def test_drive_that_is_written_to_is_copied_free_of_what_it_was_cloned_from(driv
     disk.revert(layer)
     with driver._images.opened(driver.activate(DRIVE).name.split("/")[1]) as image:
         assert_point_in_time(image, low, high)
+
+
+def test_snapshot_that_the_cluster_has_no_room_for_is_waited_for_with_patience_and_may_be_made_later(
+    cluster: CephCluster, tmp_path: Path, writer: Start
+) -> None:
+    driver = engine(cluster, tmp_path / "impatient", answer_seconds=1)
+    Disk(driver, size_bytes=SIZE)
+    with writer(driver.activate(DRIVE)) as writing:
+        cluster.fill_up()
+        try:
+            with pytest.raises(StorageError, match=r"has not done this within 2 seconds, and may do it yet\.") as late:
+                driver.snapshot(DRIVE, frozen=1, new_layer=2)
+            with pytest.raises(StorageError, match="still at an earlier change of this drive") as busy:
+                driver.abandon(DRIVE, new_layer=2)
+            assert (driver.head(DRIVE), late.value.permanent, busy.value.permanent) == (1, False, False)
+        finally:
+            cluster.make_room()
+
+        assert at_last(lambda: driver.abandon(DRIVE, new_layer=2)) is False
+        writing.wait_for_more()
+    assert (driver.head(DRIVE), driver.layers(DRIVE)) == (2, {1, 2})
+    driver.deactivate(DRIVE)
+    emptied(driver)
 
 
 def test_active_drive_is_neither_reverted_nor_grown_nor_deleted(driver: RbdStorage, cluster: CephCluster) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from editor.volumes import driver_of
 from snapshots import actions
 from tests.clock import Clock, clock  # noqa: F401 - a fixture
 from tests.contracts import server
+from tests.contracts.file_systems import mounted
 from tests.contracts.writer import Writer, assert_holds
 from tests.editor import deploying
 from tests.killing import Executioner, Killed
@@ -42,9 +43,7 @@ pytestmark = [
 
 CHANGES = ("snapshot", "revert", "abandon", "reclaim", "grow", "activate", "deactivate")
 COUNTS = ("written_since",)
-LOOKS = ("head", "size_bytes", "layers", "device", "devices", "usage")
 EXPORTS = ("publish", "withdraw", "remove")
-TARGETS = ("targets", "names")
 
 
 class Fault:
@@ -52,8 +51,8 @@ class Fault:
 
     harms_disk = False
     """Whether a server may see errors, and what it had not flushed may be gone."""
-    steps: tuple[str, ...] = (*CHANGES, *COUNTS, *EXPORTS)
-    """Of a step that only looks nothing is left when the worker, or what it looks at, is killed there."""
+    steps: tuple[str, ...] = (*CHANGES, *EXPORTS)
+    """At a step that only looks nothing is begun that could be left half done."""
 
     def __init__(self, rack: Rack) -> None:
         self.rack = rack
@@ -66,6 +65,8 @@ class Fault:
 
 
 class WorkerKilled(Fault):
+    steps = (*CHANGES, *COUNTS, *EXPORTS)
+
     def strike(self) -> None:
         raise Killed
 
@@ -78,7 +79,7 @@ class TgtdKilled(Fault):
 
 
 class TgtdStopped(Fault):
-    steps = (*EXPORTS, *TARGETS)
+    steps = (*EXPORTS, "names")
 
     def strike(self) -> None:
         self.pid = self.rack.tgtd()
@@ -97,7 +98,7 @@ class DaemonKilled(Fault):
 
 
 class DaemonStopped(Fault):
-    steps = (*CHANGES, *COUNTS, "device", "devices")
+    steps = (*CHANGES, *COUNTS, "device")
     pid: int | None = None
 
     def strike(self) -> None:
@@ -112,7 +113,7 @@ class DaemonStopped(Fault):
 
 
 class OsdStopped(Fault):
-    steps = (*CHANGES, *COUNTS, *LOOKS)
+    steps = (*CHANGES, *COUNTS, "publish")
 
     def strike(self) -> None:
         assert isinstance(self.rack.bed, RbdBed)
@@ -123,18 +124,43 @@ class OsdStopped(Fault):
         self.rack.bed.cluster.signal("osd", signal.SIGCONT)
 
 
+class OsdKilled(Fault):
+    steps = (*CHANGES, "publish")
+
+    def strike(self) -> None:
+        assert isinstance(self.rack.bed, RbdBed)
+        self.rack.bed.cluster.signal("osd", signal.SIGKILL)
+
+    def heal(self) -> None:
+        assert isinstance(self.rack.bed, RbdBed)
+        self.rack.bed.cluster.start("osd")
+
+
+class PoolFull(Fault):
+    harms_disk = True
+
+    def strike(self) -> None:
+        self.rack.bed.fill()
+
+    def heal(self) -> None:
+        self.rack.bed.make_room()
+
+
 FAULTS: dict[str, tuple[type[Fault], ...]] = {
-    "qcow2": (WorkerKilled, TgtdKilled, TgtdStopped, DaemonKilled, DaemonStopped),
-    "btrfs": (WorkerKilled, TgtdKilled, TgtdStopped),
-    "reflink": (WorkerKilled, TgtdKilled, TgtdStopped),
-    "rbd": (WorkerKilled, TgtdKilled, TgtdStopped, OsdStopped),
+    "qcow2": (WorkerKilled, TgtdKilled, TgtdStopped, PoolFull, DaemonKilled, DaemonStopped),
+    "btrfs": (WorkerKilled, TgtdKilled, TgtdStopped, PoolFull),
+    "reflink": (WorkerKilled, TgtdKilled, TgtdStopped, PoolFull),
+    "rbd": (WorkerKilled, TgtdKilled, TgtdStopped, PoolFull, OsdKilled, OsdStopped),
 }
 
 
 @pytest.fixture(scope="module", params=FAULTS)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    with bed(request.param, tmp_path_factory.mktemp("bed")) as place:
-        yield place
+    folder = tmp_path_factory.mktemp("bed")
+    with ExitStack() as stack:
+        if request.param == "qcow2":
+            folder = stack.enter_context(mounted("reflink")).point  # a disk that can be filled
+        yield stack.enter_context(bed(request.param, folder))
 
 
 @pytest.fixture
@@ -174,7 +200,7 @@ def struck(rack: Rack, fault: Fault, at: int) -> Iterator[Struck]:
     executioner = Struck(at, fault)
     with pytest.MonkeyPatch.context() as patch:
         for verb in fault.steps:
-            owner = exporter() if verb in (*EXPORTS, *TARGETS) else driver_of(rack.world.drive.pool)
+            owner = exporter() if hasattr(exporter(), verb) else driver_of(rack.world.drive.pool)
             patch.setattr(owner, verb, executioner.watched_as(verb, getattr(owner, verb)))
         with suppress(Killed):
             yield executioner

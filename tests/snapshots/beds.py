@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -44,8 +46,45 @@ class Bed(abc.ABC):
     def layer(self, drive: Drive, layer: int) -> AbstractContextManager[Path]:
         """What a layer reads as, in a file, whatever our driver thinks of it."""
 
+    @abc.abstractmethod
+    def fill(self) -> None:
+        """Leave no room."""
 
-class Qcow2Bed(Bed):
+    @abc.abstractmethod
+    def make_room(self) -> None:
+        """Give the room back that `fill` took."""
+
+
+class FolderBed(Bed):
+    """On a file system of its own."""
+
+    def __init__(self, pool: Path) -> None:
+        self._pool = pool
+        self._filler = pool.parent / "filler"
+
+    @property
+    def place(self) -> dict[str, str]:
+        return {"folder": str(self._pool)}
+
+    def fill(self) -> None:
+        room = os.statvfs(self._pool)
+        size = room.f_bavail * room.f_frsize
+        with self._filler.open("wb", buffering=0) as file:
+            end = 0
+            while size >= room.f_frsize:
+                try:
+                    os.posix_fallocate(file.fileno(), end, size)
+                    end += size
+                except OSError:
+                    size //= 2
+
+    def make_room(self) -> None:
+        self._filler.unlink()
+        # btrfs counts it as free when it has written that down.
+        subprocess.run(["sync", "--file-system", str(self._pool)], check=True)
+
+
+class Qcow2Bed(FolderBed):
     engine = "qcow2"
 
     def folder(self, drive: Drive) -> Path:
@@ -59,14 +98,10 @@ class Qcow2Bed(Bed):
         return as_disk(self.folder(drive) / layer_name(layer))
 
 
-class CopyBed(Bed):
+class CopyBed(FolderBed):
     def __init__(self, engine: str, pool: Path) -> None:
+        super().__init__(pool)
         self.engine = engine
-        self._pool = pool
-
-    @property
-    def place(self) -> dict[str, str]:
-        return {"folder": str(self._pool)}
 
     @contextmanager
     def layer(self, drive: Drive, layer: int) -> Iterator[Path]:
@@ -101,6 +136,12 @@ class RbdBed(Bed):
         yield raw
         raw.unlink()
 
+    def fill(self) -> None:
+        self.cluster.fill_up()
+
+    def make_room(self) -> None:
+        self.cluster.make_room()
+
 
 @contextmanager
 def bed(engine: str, folder: Path) -> Iterator[Bed]:
@@ -108,7 +149,9 @@ def bed(engine: str, folder: Path) -> Iterator[Bed]:
     with pytest.MonkeyPatch.context() as patch:
         if engine == "qcow2":
             patch.setitem(storage.ENGINES, engine, partial(Qcow2Storage, program_seconds=ANSWER_SECONDS))
-            yield Qcow2Bed()
+            pool = folder / "pools/qcow2"
+            pool.mkdir(parents=True)
+            yield Qcow2Bed(pool)
         elif engine == "rbd":
             if reason := why_no_ceph():
                 pytest.skip(reason)

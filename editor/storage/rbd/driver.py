@@ -59,6 +59,7 @@ from editor.storage.rbd.generations import (
     written_ancestry,
 )
 from editor.storage.rbd.images import OBJECT_BYTES, Images
+from editor.storage.rbd.patience import Patience
 from editor.storage.rbd.trash import Trash, discard_since
 from editor.storage.rbd.trial import checks, remove_old_trials
 from editor.storage.rbd.usage import usage
@@ -99,6 +100,7 @@ class RbdStorage(StorageDriver):
         self._fencing = Fencing(self._connection, self._images)
         self._flattening = Flattening(self._images)
         self._trash = Trash(self._images)
+        self._patience = Patience(2 * answer_seconds)
         atexit.register(_close, weakref.ref(self))
 
     def close(self) -> None:
@@ -349,8 +351,11 @@ class RbdStorage(StorageDriver):
         return True
 
     def _freeze(self, generation: Generation, above: int) -> None:
-        with self._images.opened(generation.name, writable=True) as image:
-            self._images.create_snapshot(image, snapshot_name(generation.head, above))
+        def freeze() -> None:
+            with self._images.opened(generation.name, writable=True) as image:
+                self._images.create_snapshot(image, snapshot_name(generation.head, above))
+
+        self._patience.wait_for(generation.drive, freeze)
 
     # Reclaiming
 
@@ -407,6 +412,10 @@ class RbdStorage(StorageDriver):
     def _give_up(self, generation: Generation, layer: int, stop: Callable[[], bool]) -> bool:
         """Let one layer go. What stands on it keeps what it holds."""
         del stop
+        self._patience.wait_for(generation.drive, functools.partial(self._remove_layer, generation, layer))
+        return True
+
+    def _remove_layer(self, generation: Generation, layer: int) -> None:
         with self._images.opened(generation.name, writable=True) as image:
             if layer == generation.head:
                 self._images.note(image, key(generation.first, GIVEN_UP), "1")
@@ -417,7 +426,6 @@ class RbdStorage(StorageDriver):
                     self._images.note(image, key(generation.first, HEAD), str(generation.head))
             for each in frozen:
                 self._images.remove_snapshot(image, each.name)
-        return True
 
     def _trim(self, generation: Generation, stop: Callable[[], bool]) -> bool:
         """Give back what was written after the newest snapshot of an older generation."""
@@ -527,6 +535,7 @@ class RbdStorage(StorageDriver):
                     stack.enter_context(self._locks.held(folder, gives_way=gives_way))
                 except FileNotFoundError:
                     continue  # deleted since
+                self._patience.demand_idle(drive)
                 yield
                 return
 
