@@ -12,6 +12,8 @@ from tests.e2e.people import People
 from tests.e2e.product import Product
 from tests.e2e.steps import create_button, dialog, history, is_live, note_field, numbers, panel, revert_button
 
+pytestmark = pytest.mark.lab
+
 
 def comes_back(page: Page, world: World, product: Product) -> None:
     """The product starts again; on the drive nothing waits any more."""

@@ -25,6 +25,8 @@ from tests.e2e.steps import (
     without_page_load,
 )
 
+pytestmark = pytest.mark.lab
+
 ONE_READING_MS = 15_000
 """A server that nobody wants anything of is read every ten seconds."""
 

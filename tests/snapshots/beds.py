@@ -46,14 +46,6 @@ class Bed(abc.ABC):
     def layer(self, drive: Drive, layer: int) -> AbstractContextManager[Path]:
         """What a layer reads as, in a file, whatever our driver thinks of it."""
 
-    @abc.abstractmethod
-    def fill(self) -> None:
-        """Leave no room."""
-
-    @abc.abstractmethod
-    def make_room(self) -> None:
-        """Give the room back that `fill` took."""
-
 
 class FolderBed(Bed):
     """On a file system of its own."""
@@ -67,6 +59,7 @@ class FolderBed(Bed):
         return {"folder": str(self._pool)}
 
     def fill(self) -> None:
+        """Leave no room."""
         room = os.statvfs(self._pool)
         size = room.f_bavail * room.f_frsize
         with self._filler.open("wb", buffering=0) as file:
@@ -79,6 +72,7 @@ class FolderBed(Bed):
                     size //= 2
 
     def make_room(self) -> None:
+        """Give the room back that `fill` took."""
         self._filler.unlink()
         # btrfs counts it as free when it has written that down.
         subprocess.run(["sync", "--file-system", str(self._pool)], check=True)
@@ -135,12 +129,6 @@ class RbdBed(Bed):
             raw.write_bytes(image.read(0, PAGES * STRIDE))
         yield raw
         raw.unlink()
-
-    def fill(self) -> None:
-        self.cluster.fill_up()
-
-    def make_room(self) -> None:
-        self.cluster.make_room()
 
 
 @contextmanager

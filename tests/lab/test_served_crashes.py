@@ -56,9 +56,7 @@ def rack(
 # ── Killed ───────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture(
-    params=["both", pytest.param("tgtd", marks=pytest.mark.lab), pytest.param("storage daemon", marks=pytest.mark.lab)]
-)
+@pytest.fixture(params=["tgtd", "storage daemon", "both"])
 def kill(request: pytest.FixtureRequest, rack: Rack) -> Callable[[], None]:
     return {"tgtd": rack.kill_tgtd, "storage daemon": rack.kill_daemon, "both": rack.kill_both}[request.param]
 
@@ -148,8 +146,8 @@ def test_merge_during_which_it_is_killed_changes_no_content(rack: Rack, kill: Ca
     ("owner", "verb"),
     [
         (Qcow2Storage, "revert"),
-        pytest.param(TgtExporter, "withdraw", marks=pytest.mark.lab),
-        pytest.param(TgtExporter, "publish", marks=pytest.mark.lab),
+        (TgtExporter, "withdraw"),
+        (TgtExporter, "publish"),
     ],
 )
 def test_revert_during_which_all_is_killed_happened_or_did_not(rack: Rack, owner: type, verb: str) -> None:
