@@ -264,6 +264,32 @@ def test_killed_osd_brings_everything_back_when_it_is_started(cluster_on_disk: C
     emptied(driver)
 
 
+def test_osd_that_stops_while_a_drive_is_read_is_told(
+    cluster: CephCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = engine(cluster, tmp_path, answer_seconds=1)
+    driver.create_drive(1, layer=1, size_bytes=SIZE)
+    opened = driver._images.opened
+
+    @contextlib.contextmanager
+    def opened_and_silent(name: str) -> Iterator[object]:
+        with opened(name) as image:
+            cluster.signal("osd", signal.SIGSTOP)
+            try:
+                yield image
+            finally:
+                cluster.signal("osd", signal.SIGCONT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver._images, "opened", opened_and_silent)
+        with pytest.raises(StorageError, match="could not do this") as silent:
+            driver.head(1)
+
+    assert silent.value.permanent is False
+    at_last(lambda: driver.delete_drive(1))
+    emptied(driver)
+
+
 def test_monitor_that_is_down_is_told_in_time(cluster: CephCluster, tmp_path: Path) -> None:
     cluster.signal("mon", signal.SIGKILL)
     driver = engine(cluster, tmp_path, answer_seconds=1)

@@ -53,6 +53,7 @@ from editor.storage.rbd.generations import (
     inherited,
     key,
     named,
+    notes,
     read_generation,
     siblings,
     snapshot_name,
@@ -315,7 +316,7 @@ class RbdStorage(StorageDriver):
             with self._images.opened(name, writable=True) as image:
                 if image.size() != live.size_bytes:
                     self._images.resize(image, live.size_bytes)
-                for name in inherited(new_layer, dict(image.metadata_list())):
+                for name in inherited(new_layer, notes(image)):
                     self._images.forget(image, name)
                 self._images.note(image, key(new_layer, ONTO), written_ancestry(found.ancestry_on(onto)))
 

@@ -118,9 +118,18 @@ class Generation:
         return [*(found.layer for found in self.frozen), *([self.head] if self.open_head else [])]
 
 
+def notes(image: Any) -> dict[str, str]:
+    """What is noted in an open image's metadata."""
+    try:
+        return dict(image.metadata_list())
+    except AttributeError as error:
+        # So python3-rbd fails while it makes its sentence (`self.image.name` in its MetadataIterator); why, is lost.
+        raise ceph.rbd().Error("error listing an image's metadata") from error
+
+
 def read_generation(drive: int, first: int, image: Any) -> Generation:
     """What an open image says of itself."""
-    noted = dict(image.metadata_list())
+    noted = notes(image)
     frozen, strange = [], []
     for snapshot in image.list_snaps():
         match = SNAPSHOT_NAME.fullmatch(snapshot["name"])

@@ -13,7 +13,7 @@ from typing import Any
 
 from editor.storage.rbd import ceph
 from editor.storage.rbd.differences import changed_objects
-from editor.storage.rbd.generations import DELETED, key, named
+from editor.storage.rbd.generations import DELETED, key, named, notes
 from editor.storage.rbd.images import Images
 
 log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ class Trash:
 
     def _remove(self, image_id: str, first: int) -> bool:
         with self._images.opened(image_id=image_id) as image:
-            if key(first, DELETED) not in dict(image.metadata_list()):
+            if key(first, DELETED) not in notes(image):
                 return True
         with self._images.opened(image_id=image_id, writable=True) as image:
             for snapshot in list(image.list_snaps()):
