@@ -148,7 +148,8 @@ def bed(engine: str, folder: Path) -> Iterator[Bed]:
             patch.setattr(storage, "RbdStorage", partial(RbdStorage, answer_seconds=ANSWER_SECONDS))
             (folder / "ceph").mkdir()
             # Not in memory: there, an OSD crashes now and then while it gives the room of snapshots back.
-            cluster = CephCluster(folder / "ceph", store="bluestore", store_bytes=1024**3)
+            # Room for its own notes, too: with 1 GiB an OSD aborted after two minutes of a server that writes.
+            cluster = CephCluster(folder / "ceph", store="bluestore", store_bytes=4 * 1024**3)
             try:
                 yield RbdBed(cluster, folder)
             finally:
