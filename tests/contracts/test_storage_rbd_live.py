@@ -39,7 +39,7 @@ with (
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephCluster]:
     # Not in memory: there, an OSD crashes now and then while it gives the room of snapshots back.
-    cluster = CephCluster(tmp_path_factory.mktemp("ceph"), store="bluestore", store_bytes=1024**3)
+    cluster = CephCluster(tmp_path_factory.mktemp("ceph"), store="bluestore")
     yield cluster
     cluster.stop()
 
