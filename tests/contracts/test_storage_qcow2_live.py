@@ -45,6 +45,7 @@ from .writer import Writer, assert_point_in_time
 pytestmark = needs_daemon
 
 
+@pytest.mark.lab
 class TestActiveQcow2Storage(StorageContract):
     @pytest.fixture
     def driver(self, tmp_path: Path) -> Iterator[StorageDriver]:

@@ -179,7 +179,8 @@ def test_from_an_empty_infrastructure_to_a_snapshot_by_keys(people: People, hand
         press(page, tab(page, "Instances"))
         press(page, panel(page).get_by_role("checkbox", name="Select app-1"), "Space")
         tab_to(page, panel(page).get_by_role("button", name="Power On", exact=True), key="Shift+Tab")
-        page.keyboard.press("Enter")
+        with page.expect_response("**/power/"):
+            page.keyboard.press("Enter")
         hands.press_power_button(hands.real(pk)["servers"]["app-1"][0], "on")
         power_is(page, "app-1", "On")
         page.keyboard.press("Escape")

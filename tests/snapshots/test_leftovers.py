@@ -50,7 +50,11 @@ def make(world: World) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("act", [create, revert, delete, make], ids=lambda act: act.__name__)
+@pytest.mark.parametrize(
+    "act",
+    [create, *(pytest.param(act, marks=pytest.mark.lab) for act in (revert, delete, make))],
+    ids=lambda act: act.__name__,
+)
 def test_nothing_is_left_of_what_a_killed_worker_had_begun(
     world: World, act: Callable[[World], None], tmp_path: Path
 ) -> None:
