@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from editor.storage.copies import CopyStorage
 from editor.storage.reflink import ReflinkStorage
 
 MIB = 1024 * 1024
+UNMOUNT_SECONDS = 15
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,10 @@ class FileSystem:
 
     def unmount(self) -> None:
         # Nothing of ours is open; what looks at new mounts may be, for a moment.
-        for last in (*[False] * 50, True):
-            if self.point.is_mount():
-                subprocess.run(["umount", str(self.point)], capture_output=True, check=last, timeout=60)
+        end = time.monotonic() + UNMOUNT_SECONDS
+        while self.point.is_mount():
+            last = time.monotonic() > end
+            subprocess.run(["umount", str(self.point)], capture_output=True, check=last, timeout=60)
 
     def sync(self) -> None:
         """Write everything to the disk."""

@@ -149,7 +149,7 @@ def bed(engine: str, folder: Path) -> Iterator[Bed]:
             (folder / "ceph").mkdir()
             # Not in memory: there, an OSD crashes now and then while it gives the room of snapshots back.
             # Room for its own notes, too: with 1 GiB an OSD aborted after two minutes of a server that writes.
-            cluster = CephCluster(folder / "ceph", store="bluestore", store_bytes=4 * 1024**3)
+            cluster = CephCluster(folder / "ceph", store="bluestore")
             try:
                 yield RbdBed(cluster, folder)
             finally:

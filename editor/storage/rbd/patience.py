@@ -53,8 +53,8 @@ class Patience:
             if future.done():
                 raise
             raise StorageError(
-                f"The Ceph cluster has not done this within {self._seconds:g} seconds, and may do it yet. Check that "
-                "it is not full, and that the target that serves the drive answers.",
+                f"The Ceph cluster did not answer in time: it has not done this within {self._seconds:g} seconds, and "
+                "may do it yet. Check that it is not full, and that the target that serves the drive answers.",
                 detail=f"drive {drive}",
             ) from error
         finally:

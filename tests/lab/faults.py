@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -28,21 +28,12 @@ from editor.volumes import driver_of
 from snapshots import actions
 from tests.clock import Clock, clock  # noqa: F401 - a fixture
 from tests.contracts import server
-from tests.contracts.file_systems import mounted
 from tests.contracts.server import wait_until
 from tests.contracts.writer import Writer, assert_holds
 from tests.editor import deploying
 from tests.killing import Executioner, Killed
 from tests.snapshots.beds import Bed, FolderBed, RbdBed, bed
 from tests.snapshots.rack import Rack, exporter, served
-
-pytestmark = [
-    pytest.mark.django_db,
-    pytest.mark.slow,
-    pytest.mark.timeout(600),  # seconds; a test of these is a hundred
-    pytest.mark.skipif(tgt_daemon.program_path() is None, reason="tgtd is missing. On Debian: apt-get install tgt"),
-    pytest.mark.skipif(server.why_not() is not None, reason=server.why_not() or ""),
-]
 
 CHANGES = ("snapshot", "revert", "abandon", "reclaim", "grow", "activate", "deactivate")
 COUNTS = ("written_since",)
@@ -151,29 +142,6 @@ class PoolFull(Fault):
         self.rack.bed.make_room()
 
 
-FAULTS: dict[str, tuple[type[Fault], ...]] = {
-    "qcow2": (WorkerKilled, TgtdKilled, TgtdStopped, PoolFull, DaemonKilled, DaemonStopped),
-    "btrfs": (WorkerKilled, TgtdKilled, TgtdStopped, PoolFull),
-    "reflink": (WorkerKilled, TgtdKilled, TgtdStopped, PoolFull),
-    "rbd": (WorkerKilled, TgtdKilled, TgtdStopped, OsdKilled, OsdStopped),
-}
-
-
-@pytest.fixture(scope="module", params=FAULTS)
-def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    folder = tmp_path_factory.mktemp("bed")
-    with ExitStack() as stack:
-        if request.param == "qcow2":
-            folder = stack.enter_context(mounted("reflink")).point  # a disk that can be filled
-        yield stack.enter_context(bed(request.param, folder))
-
-
-@pytest.fixture
-def rack(place: Bed, db: None, clock: Clock, settings: Settings, tmp_path: Path) -> Iterator[Rack]:  # noqa: F811
-    with served(clock, settings, place, tmp_path) as rack:
-        yield rack
-
-
 class Struck(Executioner):
     """As an Executioner, but what happens at the n-th step is up to the fault."""
 
@@ -216,24 +184,6 @@ def struck(rack: Rack, fault: Fault, at: int) -> Iterator[Struck]:
     rack.settle()
 
 
-def test_snapshot_is_made_or_deleted_whole_or_not_at_all_and_the_server_writes_on(rack: Rack) -> None:
-    for kind in FAULTS[rack.bed.engine]:
-        with rack.server() as server, Writer(server.disk, stubborn=True) as writer:
-            for verb, has in ((create, 4), (create, 5), (delete, 5)):
-                for at in count(1):
-                    while len(rack.world.numbers()) < has:
-                        rack.take(writer)
-                    while len(rack.world.numbers()) > has:
-                        actions.delete(rack.world.drive.snapshots.newest_first()[1], by=rack.world.operator)
-                        rack.world.work()
-                    if not verb(rack, kind(rack), at, writer):
-                        break
-            low = writer.acked
-        with rack.server() as server:
-            assert_holds(server.disk, low, writer.begun)
-        rack.settle()
-
-
 def create(rack: Rack, fault: Fault, at: int, writer: Writer) -> str:
     """Creates a snapshot, the oldest goes if there are five; answers at which step the fault struck."""
     writer.wait_for_more()
@@ -274,71 +224,108 @@ def check(rack: Rack, fault: Fault, executioner: Struck) -> None:
         raise
 
 
-def test_revert_happened_or_did_not(rack: Rack) -> None:
-    for kind in FAULTS[rack.bed.engine]:
-        for at in count(1):
-            with rack.server() as server, Writer(server.disk) as writer:
-                while len(rack.world.numbers()) < 3:
-                    rack.take(writer)
-                writer.wait_for_more()
-            rack.settle()
-            rack.world.switch_off()
-            before, now = rack.world.numbers(), (writer.acked, writer.begun)
-            wanted = rack.world.drive.snapshots.get(number=before[1])
-
-            fault = kind(rack)
-            with struck(rack, fault, at) as executioner:
-                rack.world.revert(wanted)
-                rack.world.work()
-
-            allowed = {tuple(before): now, tuple(before[1:]): rack.marks[wanted.number]}
-            said = f"{type(fault).__name__} {executioner.step}"
-            with rack.server() as server:
-                assert tuple(rack.world.numbers()) in allowed, said
-                assert_holds(server.disk, *allowed[tuple(rack.world.numbers())])
-            rack.settle()
-            check(rack, fault, executioner)
-            if not executioner.step:
-                assert rack.world.numbers() == before[1:]
-                break
-
-
-def test_growing_drive_keeps_what_it_holds(rack: Rack) -> None:
-    with rack.server() as server, Writer(server.disk) as writer:
-        rack.take(writer)
-        writer.wait_for_more()
-    rack.settle()
-    array = rack.world.drive.drive_array
-    infrastructure, web = array.infrastructure, array.instance_array
-    assert web is not None
-    design = deploying.World(rack.world.clock, rack.world.owner, infrastructure, web, array)
-    for kind in FAULTS[rack.bed.engine]:
-        for at in count(1):
-            array.size_mb += 1024
-            array.save()
-            fault = kind(rack)
-            deploy = design.start()
-            with struck(rack, fault, at) as executioner:
-                for _ in range(60):
-                    if executioner.step or design.work(deploy, seconds=1).state != DeployState.RUNNING:
-                        break
-                design.work(deploy, seconds=4)
-            wait_until(partial(is_done, design, deploy), "the end of a deploy that is tried again")
-            rack.settle()
-
-            said = f"{type(fault).__name__} {executioner.step}"
-            with rack.server() as server:
-                assert server.disk.stat().st_size == rack.world.drive.size_bytes == array.size_mb * 1024**2, said
-                assert_holds(server.disk, writer.acked, writer.begun)
-            rack.settle()
-            check(rack, fault, executioner)
-            array.refresh_from_db()
-            if not executioner.step:
-                break
-
-
 def is_done(design: deploying.World, deploy: Deploy) -> bool:
     """Whether the deploy comes to its end; where it stopped, the operator retries it."""
     if deploy.state == DeployState.STOPPED:
         deploys.retry(deploy, by=design.owner)
     return design.work(deploy).state == DeployState.DONE
+
+
+@pytest.mark.django_db
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # seconds; a test of these is a hundred
+@pytest.mark.skipif(tgt_daemon.program_path() is None, reason="tgtd is missing. On Debian: apt-get install tgt")
+@pytest.mark.skipif(server.why_not() is not None, reason=server.why_not() or "")
+class FaultMatrix:
+    """What each engine must come through. Its own module says which faults there are, and subclasses this."""
+
+    engine: str
+    faults: tuple[type[Fault], ...]
+
+    @pytest.fixture(scope="class")
+    def place(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+        with bed(self.engine, tmp_path_factory.mktemp("bed")) as place:
+            yield place
+
+    @pytest.fixture
+    def rack(self, place: Bed, db: None, clock: Clock, settings: Settings, tmp_path: Path) -> Iterator[Rack]:  # noqa: F811
+        with served(clock, settings, place, tmp_path) as rack:
+            yield rack
+
+    def test_snapshot_is_made_or_deleted_whole_or_not_at_all_and_the_server_writes_on(self, rack: Rack) -> None:
+        for kind in self.faults:
+            with rack.server() as server, Writer(server.disk, stubborn=True) as writer:
+                for verb, has in ((create, 4), (create, 5), (delete, 5)):
+                    for at in count(1):
+                        while len(rack.world.numbers()) < has:
+                            rack.take(writer)
+                        while len(rack.world.numbers()) > has:
+                            actions.delete(rack.world.drive.snapshots.newest_first()[1], by=rack.world.operator)
+                            rack.world.work()
+                        if not verb(rack, kind(rack), at, writer):
+                            break
+                low = writer.acked
+            with rack.server() as server:
+                assert_holds(server.disk, low, writer.begun)
+            rack.settle()
+
+    def test_revert_happened_or_did_not(self, rack: Rack) -> None:
+        for kind in self.faults:
+            for at in count(1):
+                with rack.server() as server, Writer(server.disk) as writer:
+                    while len(rack.world.numbers()) < 3:
+                        rack.take(writer)
+                    writer.wait_for_more()
+                rack.settle()
+                rack.world.switch_off()
+                before, now = rack.world.numbers(), (writer.acked, writer.begun)
+                wanted = rack.world.drive.snapshots.get(number=before[1])
+
+                fault = kind(rack)
+                with struck(rack, fault, at) as executioner:
+                    rack.world.revert(wanted)
+                    rack.world.work()
+
+                allowed = {tuple(before): now, tuple(before[1:]): rack.marks[wanted.number]}
+                said = f"{type(fault).__name__} {executioner.step}"
+                with rack.server() as server:
+                    assert tuple(rack.world.numbers()) in allowed, said
+                    assert_holds(server.disk, *allowed[tuple(rack.world.numbers())])
+                rack.settle()
+                check(rack, fault, executioner)
+                if not executioner.step:
+                    assert rack.world.numbers() == before[1:]
+                    break
+
+    def test_growing_drive_keeps_what_it_holds(self, rack: Rack) -> None:
+        with rack.server() as server, Writer(server.disk) as writer:
+            rack.take(writer)
+            writer.wait_for_more()
+        rack.settle()
+        array = rack.world.drive.drive_array
+        infrastructure, web = array.infrastructure, array.instance_array
+        assert web is not None
+        design = deploying.World(rack.world.clock, rack.world.owner, infrastructure, web, array)
+        for kind in self.faults:
+            for at in count(1):
+                array.size_mb += 1024
+                array.save()
+                fault = kind(rack)
+                deploy = design.start()
+                with struck(rack, fault, at) as executioner:
+                    for _ in range(60):
+                        if executioner.step or design.work(deploy, seconds=1).state != DeployState.RUNNING:
+                            break
+                    design.work(deploy, seconds=4)
+                wait_until(partial(is_done, design, deploy), "the end of a deploy that is tried again")
+                rack.settle()
+
+                said = f"{type(fault).__name__} {executioner.step}"
+                with rack.server() as server:
+                    assert server.disk.stat().st_size == rack.world.drive.size_bytes == array.size_mb * 1024**2, said
+                    assert_holds(server.disk, writer.acked, writer.begun)
+                rack.settle()
+                check(rack, fault, executioner)
+                array.refresh_from_db()
+                if not executioner.step:
+                    break
