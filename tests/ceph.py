@@ -119,6 +119,7 @@ class CephCluster:
     def start(self, daemon: str) -> None:
         """Start "mon" or "osd", and wait until it answers."""
         identity = "a" if daemon == "mon" else "0"
+        before = self._up_since() if daemon == "osd" else 0
         log = (self.folder / f"{daemon}.out").open("ab")
         with log:
             self.processes[daemon] = subprocess.Popen(
@@ -133,7 +134,12 @@ class CephCluster:
             self._wait(lambda: bool(self.tell("status")))
         else:
             # A new start of it, not the one the monitor has not missed yet.
-            self._wait(lambda: json.loads(self.tell("osd", "stat"))["num_up_osds"] == 1)
+            self._wait(lambda: self._up_since() > before)
+
+    def _up_since(self) -> int:
+        """The epoch in which the OSD was seen to begin; 0 before that."""
+        found: int = json.loads(self.tell("osd", "dump"))["osds"][0]["up_from"]
+        return found
 
     def signal(self, daemon: str, number: signal.Signals) -> None:
         """Send a signal; SIGKILL waits for the end."""

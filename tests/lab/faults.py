@@ -243,8 +243,9 @@ class FaultMatrix:
     faults: tuple[type[Fault], ...]
 
     @pytest.fixture(scope="class")
-    def place(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-        with bed(self.engine, tmp_path_factory.mktemp("bed")) as place:
+    @classmethod
+    def place(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+        with bed(cls.engine, tmp_path_factory.mktemp("bed")) as place:
             yield place
 
     @pytest.fixture

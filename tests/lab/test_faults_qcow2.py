@@ -19,6 +19,7 @@ class TestQcow2Faults(FaultMatrix):
     faults = (WorkerKilled, TgtdKilled, TgtdStopped, PoolFull, DaemonKilled, DaemonStopped)
 
     @pytest.fixture(scope="class")
-    def place(self) -> Iterator[Bed]:
-        with mounted("reflink") as system, bed(self.engine, system.point) as place:
+    @classmethod
+    def place(cls) -> Iterator[Bed]:
+        with mounted("reflink") as system, bed(cls.engine, system.point) as place:
             yield place
