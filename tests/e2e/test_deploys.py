@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.hands import Hands, World
@@ -134,6 +135,7 @@ def test_step_that_fails_stops_the_deploy_and_can_be_retried(people: People, han
     assert real["deploys"] == ["done"]
 
 
+@pytest.mark.lab
 def test_deploy_that_was_killed_goes_on_and_ends_right(people: People, hands: Hands, product: Product) -> None:
     world = hands.make(count=1, texts=["mine"])
     hands.add_drives(world, by="ana", attached=True, label="logs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.hands import Hands, World
@@ -145,6 +146,7 @@ def test_from_an_empty_infrastructure_to_a_snapshot_by_mouse(people: People, han
     assert hands.facts(real["drives"]["data-1"][0])["snapshots"] == [[1, "", "ready"]]
 
 
+@pytest.mark.lab
 def test_from_an_empty_infrastructure_to_a_snapshot_by_keys(people: People, hands: Hands) -> None:
     hands.free_servers(1, kind="A.1.2")
     page = people.open("ana", "/infrastructures/")
