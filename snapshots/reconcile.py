@@ -26,7 +26,7 @@ from editor.volumes import driver_of
 from editor.words import counted
 from snapshots.actions import record
 from snapshots.late import catch_up
-from snapshots.models import Snapshot, State
+from snapshots.models import NOTE_MAX, Snapshot, State
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def _create(snapshot: Snapshot, step: Step) -> timedelta | None:
         _settle_not_done(snapshot, f"could not create snapshot #{snapshot.number} of", why, detail)
     else:
         # The switch had happened; the request is the closest time that is known of it.
-        _settle_created(snapshot, snapshot.requested_at)
+        _settle_created(snapshot, snapshot.requested_at, known_at=timezone.now())
     return None
 
 
@@ -162,7 +162,8 @@ def _freeze(driver: StorageDriver, snapshot: Snapshot) -> None:
             exports.bring_back_or_note(drive)
 
 
-def _settle_created(snapshot: Snapshot, at: datetime) -> None:
+def _settle_created(snapshot: Snapshot, at: datetime, *, known_at: datetime | None = None) -> None:
+    """`at` is when it was made; or the earliest moment that may have been, and `known_at` the latest."""
     with transaction.atomic():
         drive, fresh = _locked(snapshot)
         if fresh is None:
@@ -179,6 +180,14 @@ def _settle_created(snapshot: Snapshot, at: datetime) -> None:
         drive.reclaim_due = drive.reclaim_due or replaced is not None
         _release(drive)
         told = [fresh.note] if fresh.note else []
+        if known_at and known_at - at > LATE:
+            # Whoever reverts to it must know that it may not show the moment it is listed with.
+            between = f"made between {at:%H:%M:%S} and {known_at:%H:%M:%S} UTC"
+            told.append(f"It was {between}: storage has only said so now.")
+            note = " · ".join([*filter(None, [fresh.note]), between])
+            if len(note) <= NOTE_MAX:
+                fresh.note = note
+                fresh.save(update_fields=["note"])
         if replaced:
             told.append(f"Deleted #{replaced.number}.")
         record(

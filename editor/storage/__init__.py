@@ -16,6 +16,7 @@ from editor.storage.base import (
     Usage,
 )
 from editor.storage.btrfs import BtrfsStorage
+from editor.storage.patience import PatientStorage
 from editor.storage.qcow2 import Qcow2Storage
 from editor.storage.rbd import RbdStorage
 from editor.storage.reflink import ReflinkStorage
@@ -43,6 +44,9 @@ ENGINES: dict[str, Callable[[Path], StorageDriver]] = {
     "simulated": SimulatedStorage,
 }
 
+ON_DISKS = {"qcow2", "btrfs", "reflink"}
+"""Their disks may hang in the kernel. What Ceph is asked has time limits of its own."""
+
 
 @functools.cache
 def driver_for(engine: str, folder: Path, cluster: Cluster | None = None) -> StorageDriver:
@@ -55,4 +59,5 @@ def driver_for(engine: str, folder: Path, cluster: Cluster | None = None) -> Sto
         return RbdStorage(folder, cluster)
     if engine not in ENGINES:
         raise ValueError(f"There is no storage engine {engine!r}. Choose one of: {', '.join(ENGINES)}.")
-    return ENGINES[engine](folder)
+    driver = ENGINES[engine](folder)
+    return PatientStorage(driver) if engine in ON_DISKS else driver

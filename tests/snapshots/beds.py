@@ -16,6 +16,7 @@ from editor import storage
 from editor.models import Drive, StoragePool
 from editor.storage.copies import CopyStorage
 from editor.storage.layers import layer_name
+from editor.storage.patience import PatientStorage
 from editor.storage.qcow2 import Qcow2Storage
 from editor.storage.rbd import RbdStorage
 from editor.volumes import driver_of
@@ -81,15 +82,12 @@ class FolderBed(Bed):
 class Qcow2Bed(FolderBed):
     engine = "qcow2"
 
-    def folder(self, drive: Drive) -> Path:
-        return drive.pool.path / f"drive-{drive.pk}"
-
-    def daemon(self, drive: Drive) -> int:
-        """The process that has the drive open."""
-        return int((self.folder(drive) / "daemon.pid").read_text())
+    def daemon(self, pk: int) -> int:
+        """The process that has a drive open."""
+        return int((self._pool / f"drive-{pk}/daemon.pid").read_text())
 
     def layer(self, drive: Drive, layer: int) -> AbstractContextManager[Path]:
-        return as_disk(self.folder(drive) / layer_name(layer))
+        return as_disk(self._pool / f"drive-{drive.pk}" / layer_name(layer))
 
 
 class CopyBed(FolderBed):
@@ -99,7 +97,9 @@ class CopyBed(FolderBed):
 
     @contextmanager
     def layer(self, drive: Drive, layer: int) -> Iterator[Path]:
-        driver = driver_of(drive.pool)
+        patient = driver_of(drive.pool)
+        assert isinstance(patient, PatientStorage)
+        driver = patient.driver
         assert isinstance(driver, CopyStorage)
         folder = driver._pool.drive(drive.pk)
         yield folder.layer(folder.tree(), layer)

@@ -53,7 +53,7 @@ class Rack:
     def daemon(self) -> int:
         """The process that has it open for that one, on qcow2."""
         assert isinstance(self.bed, Qcow2Bed)
-        return self.bed.daemon(self.world.drive)
+        return self.bed.daemon(self.world.pk)  # asks no database: verbs are carried out on threads of their own
 
     def kill_tgtd(self) -> None:
         killed(self.tgtd())

@@ -12,6 +12,7 @@ from editor.power import PowerError
 from editor.reconcile import Worker
 from editor.rules import Refused
 from editor.storage import StorageError
+from editor.storage.simulated import SimulatedStorage
 from editor.volumes import driver_of
 from snapshots import actions, upkeep
 from snapshots.models import Snapshot, State
@@ -168,6 +169,36 @@ def test_outcome_that_cannot_be_read_back_holds_the_drive_until_it_can(world: Wo
     assert world.drive.snapshots.get().state == State.CREATING
     world.work(restarted=True)
     assert (world.drive.hold, world.numbers()) == ("", [])
+
+
+@pytest.mark.parametrize(
+    ("note", "noted"),
+    [
+        ("", "made between 14:02:31 and 14:07:31 UTC"),
+        ("Before release", "Before release · made between 14:02:31 and 14:07:31 UTC"),
+        ("x" * 80, "x" * 80),
+    ],
+)
+def test_snapshot_that_storage_reports_late_says_between_when_it_was_made(world: World, note: str, noted: str) -> None:
+    driver = driver_of(world.drive.pool)
+    assert isinstance(driver, SimulatedStorage)
+
+    def fall_silent() -> None:
+        driver.after("snapshot", None)
+        raise StorageError("The storage pool did not answer within 30 seconds.")
+
+    driver.after("snapshot", fall_silent)
+    failing(world, "abandon", "The storage pool has not answered to earlier work yet.")
+    actions.request_create(world.drive, by=world.operator, note=note)
+    world.work()
+    assert world.drive.hold.startswith("Storage has not said yet what became of #1.")
+
+    world.clock.advance(300)
+    world.work()
+
+    assert (world.drive.hold, world.drive.snapshots.get().note) == ("", noted)
+    text = Event.objects.told()[0].text
+    assert text.endswith("It was made between 14:02:31 and 14:07:31 UTC: storage has only said so now.")
 
 
 # ── Reverting ────────────────────────────────────────────────────────────────
