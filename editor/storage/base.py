@@ -148,6 +148,25 @@ def other_head(head: int) -> StorageError:
     )
 
 
+def changed(drive: int, *, head: int, expected: int) -> StorageError:
+    """What to raise when a snapshot is to be of another layer than the head."""
+    return StorageError(
+        "The drive has changed meanwhile. Nothing on the drive was changed. Look at the drive again.",
+        permanent=True,
+        detail=f"drive {drive}: head is layer {head}, expected {expected}",
+    )
+
+
+def unknown_layer(drive: int, layer: int) -> StorageError:
+    """What to raise when a layer to revert to is not there, or was given up."""
+    return StorageError(
+        "That snapshot does not exist in the storage pool any more. Nothing on the drive was changed. "
+        "Choose another snapshot.",
+        permanent=True,
+        detail=f"drive {drive} has no layer {layer}",
+    )
+
+
 def taken(layer: int) -> StorageError:
     """What to raise when a layer's name, reserved for something new, holds something else."""
     return StorageError(
@@ -162,6 +181,16 @@ def check_size(size_bytes: int) -> None:
     """Refuse a size that no drive can have."""
     if size_bytes <= 0 or size_bytes % SECTOR_BYTES:
         raise StorageError(f"A drive's size is a multiple of {SECTOR_BYTES} bytes above 0.", permanent=True)
+
+
+def check_same_size(now_bytes: int, size_bytes: int) -> None:
+    """Refuse to make a drive that is there with another size."""
+    if now_bytes != size_bytes:
+        raise StorageError(
+            f"The storage pool already holds this drive with {now_bytes} bytes. Nothing on the drive was changed. "
+            "Delete that drive first.",
+            permanent=True,
+        )
 
 
 def check_growth(now_bytes: int, size_bytes: int) -> None:

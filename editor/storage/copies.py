@@ -16,12 +16,12 @@ from editor.storage import rawdisk
 from editor.storage.base import (
     Check,
     Device,
-    Found,
-    StorageDriver,
     StorageError,
     UnknownDrive,
     Usage,
+    changed,
     check_growth,
+    check_same_size,
     check_size,
     check_window,
     content_hash,
@@ -29,23 +29,18 @@ from editor.storage.base import (
     never,
     other_head,
     taken,
+    unknown_layer,
 )
 from editor.storage.copy_folder import COPY_NAME, INACTIVE, NEW_TREE, Copy, CopyFolder, Tree
 from editor.storage.copy_pool import PROBE, CopyPool
-from editor.storage.extents import Extent, differing_bytes, extents, held_bytes
-from editor.storage.graves import grave, graves
+from editor.storage.extents import differing_bytes, held_bytes
+from editor.storage.folders import HALF_GROWN, HALF_WRITTEN, NOT_CREATED, SAME_CONTENT, FolderStorage
 from editor.storage.layers import fsync
-from editor.storage.locks import DriveLocks
 from editor.storage.programs import UNCHANGED, Damaged, explained
 from editor.storage.reserve import Reserve
 
-HALF_WRITTEN = "What was being written may be there in part."
-HALF_GROWN = "What the drive holds is unchanged; it may have its new size already, and repeating this is safe."
-HALF_DELETED = "The drive may be deleted in part."
-SAME_CONTENT = "The content of the drive and its snapshots is unchanged."
 
-
-class CopyStorage(StorageDriver):
+class CopyStorage(FolderStorage[CopyFolder]):
     """Drives in one folder. Subclasses say how a copy is made and removed."""
 
     file_system: ClassVar[str]
@@ -53,10 +48,11 @@ class CopyStorage(StorageDriver):
     reserved_attributes: ClassVar[int] = 0
     """What the pool's reserve holds of them."""
 
+    _pool: CopyPool
+
     def __init__(self, pool: Path, *, busy_seconds: float = 10) -> None:
-        self._pool = CopyPool(pool, self.file_system)
+        super().__init__(CopyPool(pool, self.file_system), busy_seconds=busy_seconds)
         self._reserve = Reserve(self._pool.path, attributes=self.reserved_attributes)
-        self._locks = DriveLocks(busy_seconds)
 
     # What a file system must offer
 
@@ -86,15 +82,11 @@ class CopyStorage(StorageDriver):
 
     def create_drive(self, drive: int, *, layer: int, size_bytes: int) -> None:
         check_size(size_bytes)
-        folder = self._pool.drive(drive)
-        with explained("The drive was not created."):
-            self._pool.demand("The drive was not created.")
-            if not folder.path.is_dir():
-                folder.path.mkdir(mode=0o700, exist_ok=True)
-                fsync(self._pool.path)
-            with self._locks.held(folder.path):
+        with explained(NOT_CREATED):
+            self._pool.demand(NOT_CREATED)
+            with self._making(drive) as (folder, _lock):
                 if folder.exists():
-                    self._compare(folder, size_bytes)
+                    check_same_size(folder.size_bytes(folder.tree()), size_bytes)
                     fsync(folder.path)
                     return
                 name = f"live-{layer}"
@@ -105,20 +97,11 @@ class CopyStorage(StorageDriver):
                 os.close(os.open(folder.path / INACTIVE, os.O_CREAT | os.O_CLOEXEC, 0o600))
                 folder.save(Tree(layer, {layer: Copy(name, None)}))
 
-    def _compare(self, folder: CopyFolder, size_bytes: int) -> None:
-        """Refuse a drive that is there with another size."""
-        found = folder.size_bytes(folder.tree())
-        if found != size_bytes:
-            raise StorageError(
-                f"The storage pool already holds this drive with {found} bytes. {UNCHANGED} Delete that drive first.",
-                permanent=True,
-            )
-
     def _clear(self, folder: CopyFolder, name: str) -> None:
         """Remove the first copy of an attempt that was cut short; it is empty. Anything else is somebody's."""
         for found in folder.copies():
             disk = folder.disk(found)
-            if found != name or (disk.exists() and _extents(disk)):
+            if found != name or (disk.exists() and rawdisk.extents_of(disk)):
                 raise StorageError(
                     f"The storage pool holds data under this drive's name, but no head. {UNCHANGED} "
                     "Check whether the pool was copied in part.",
@@ -134,51 +117,28 @@ class CopyStorage(StorageDriver):
             now_bytes = rawdisk.size_of(disk)
             check_growth(now_bytes, size_bytes)
             if now_bytes < size_bytes:
-                _demand_unused(folder)
+                self._demand_unused(folder)
                 rawdisk.grow(disk, size_bytes)
             fsync(disk)  # when this is repeated too: we may have been killed before it
 
-    def delete_drive(self, drive: int) -> None:
-        folder = self._pool.drive(drive)
-        with explained(HALF_DELETED):
-            self._pool.demand(UNCHANGED)
-            with contextlib.suppress(FileNotFoundError), self._locks.held(folder.path):
-                _demand_unused(folder)
-                self._bury(folder)
-            self._remove_grave(grave(self._pool.path, drive))
+    def _demand_unused(self, folder: CopyFolder) -> None:
+        """Refuse a drive that is active, or that anybody else has open to write to it: a server may be doing so."""
+        if folder.is_active:
+            raise in_use(folder.drive)
+        # A damaged drive may be reverted or deleted; nobody has open what is missing.
+        with contextlib.suppress(Damaged, UnknownDrive, FileNotFoundError):
+            disk = folder.head(folder.tree())
+            if rawdisk.has_writer(disk):
+                raise StorageError(
+                    f"Another program has the drive's disk open to write to it. {UNCHANGED} "
+                    "Shut down the server that uses it, and end what serves it.",
+                    detail=f"{disk}",
+                )
 
-    def clear(self, drive: int) -> bool:
-        folder = self._pool.drive(drive)
-        with explained():
-            self._pool.demand(UNCHANGED)
-            with contextlib.suppress(FileNotFoundError), self._locks.held(folder.path):
-                if not _is_unfinished(folder):
-                    return False
-                self._bury(folder)
-            self._remove_grave(grave(self._pool.path, drive))
-        return True
-
-    def clean(self, *, spare: Collection[int]) -> Iterator[str]:
-        with explained("No drive was changed."):
-            self._pool.demand()
-            for drive, path in graves(self._pool.path).items():
-                if drive not in spare:
-                    self._remove_grave(path)
-                    yield f"{path.name}, the rest of a deleted drive"
-            for folder in self._pool.drives():
-                with contextlib.suppress(FileNotFoundError, UnknownDrive):
-                    if folder.drive not in spare and (left := folder.leftovers(folder.tree())):
-                        with self._working(folder.drive):
-                            pass  # which removes them
-                        yield from (f"{folder.path.name}/{name}, which was not finished" for name in left)
-
-    def _bury(self, folder: CopyFolder) -> None:
-        self._remove_grave(grave(self._pool.path, folder.drive))
-        self._reserve.spend(lambda: os.rename(folder.path, grave(self._pool.path, folder.drive)))
-        fsync(self._pool.path)
+    def _rename(self, folder: Path, new: Path) -> None:
+        self._reserve.spend(lambda: os.rename(folder, new))
 
     def _remove_grave(self, grave: Path) -> None:
-        """Remove a folder with the copies in it; absent is fine."""
         if grave.is_dir():
             self._empty(grave)
             for name in os.listdir(grave):
@@ -202,10 +162,10 @@ class CopyStorage(StorageDriver):
 
     def written_since(self, drive: int, layers: Collection[int]) -> dict[int, int]:
         def look(tree: Tree) -> dict[int, int]:
-            now = _extents(folder.head(tree))
+            now = rawdisk.extents_of(folder.head(tree))
             there = folder.present(tree)
             asked = [layer for layer in tree.chain() if layer in layers and layer in there]
-            return {layer: differing_bytes(now, _extents(folder.layer(tree, layer))) for layer in asked}
+            return {layer: differing_bytes(now, rawdisk.extents_of(folder.layer(tree, layer))) for layer in asked}
 
         with self._looking(drive) as folder:
             return folder.unlocked(look)
@@ -213,7 +173,7 @@ class CopyStorage(StorageDriver):
     def used_bytes(self, drive: int) -> int:
         def look(tree: Tree) -> int:
             there = folder.present(tree)
-            return held_bytes(_extents(folder.layer(tree, layer)) for layer in tree.chain() if layer in there)
+            return held_bytes(rawdisk.extents_of(folder.layer(tree, layer)) for layer in tree.chain() if layer in there)
 
         with self._looking(drive) as folder:
             return folder.unlocked(look)
@@ -278,27 +238,18 @@ class CopyStorage(StorageDriver):
             if COPY_NAME.fullmatch(name):
                 self.remove(folder / name)
 
-    def audit(self) -> list[Found]:
-        with explained():
-            self._pool.demand()
-            return self._pool.found()
-
     # Snapshots
 
     def snapshot(self, drive: int, *, frozen: int, new_layer: int) -> None:
         with self._working(drive) as (folder, tree):
             if tree.head not in {frozen, new_layer}:
-                raise StorageError(
-                    f"The drive has changed meanwhile. {UNCHANGED} Look at the drive again.",
-                    permanent=True,
-                    detail=f"drive {drive}: head is layer {tree.head}, expected {frozen}",
-                )
+                raise changed(drive, head=tree.head, expected=frozen)
             self._top(folder, tree, onto=frozen, new_layer=new_layer)
 
     def revert(self, drive: int, *, onto: int, new_layer: int) -> None:
         with self._working(drive) as (folder, tree):
             if tree.head != new_layer:
-                _demand_unused(folder)
+                self._demand_unused(folder)
             self._reserve.spend(lambda: self._top(folder, tree, onto=onto, new_layer=new_layer))
 
     def abandon(self, drive: int, *, new_layer: int) -> bool:
@@ -328,11 +279,7 @@ class CopyStorage(StorageDriver):
             copies = {**tree.copies, onto: frozen, new_layer: Copy(tree.live, onto)}
         else:
             if onto not in folder.present(tree):
-                raise StorageError(
-                    f"That snapshot does not exist in the storage pool any more. {UNCHANGED} Choose another snapshot.",
-                    permanent=True,
-                    detail=f"drive {folder.drive} has no layer {onto}",
-                )
+                raise unknown_layer(folder.drive, onto)
             name = f"live-{new_layer}"
             self._copy(folder, tree.copies[onto].name, name, size_bytes=folder.size_bytes(tree))
             copies = {**tree.copies, new_layer: Copy(name, onto)}
@@ -416,11 +363,7 @@ class CopyStorage(StorageDriver):
         self, drive: int, *, gives_way: bool = False, state: str = UNCHANGED
     ) -> Iterator[tuple[CopyFolder, Tree]]:
         """Hold a known drive, cleaned of what an interrupted verb left; gives its folder and what is in it."""
-        with self._looking(drive) as folder, explained(state), contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(self._locks.held(folder.path, gives_way=gives_way))
-            except FileNotFoundError:
-                raise folder.unknown() from None
+        with self._looking(drive) as folder, explained(state), self._held(folder, gives_way=gives_way):
             tree = folder.tree()
             for name in folder.unnamed(tree):
                 self.remove(folder.path / name)
@@ -429,39 +372,9 @@ class CopyStorage(StorageDriver):
             self._reserve.keep()
 
 
-def _is_unfinished(folder: CopyFolder) -> bool:
-    """Whether a drive was never made whole: without drive.json, there is at most its first, empty copy."""
-    copies = folder.copies()
-    names = {*os.listdir(folder.path)} - {"lock", NEW_TREE, INACTIVE}
-    if names != {*copies} or len(copies) > 1:
-        return False
-    disks = [folder.disk(name) for name in copies]
-    return not any(disk.exists() and _extents(disk) for disk in disks)
-
-
-def _demand_unused(folder: CopyFolder) -> None:
-    """Refuse a drive that is active, or that anybody else has open to write to it: a server may be doing so."""
-    if folder.is_active:
-        raise in_use(folder.drive)
-    # A damaged drive may be reverted or deleted; nobody has open what is missing.
-    with contextlib.suppress(Damaged, UnknownDrive, FileNotFoundError):
-        disk = folder.head(folder.tree())
-        if rawdisk.has_writer(disk):
-            raise StorageError(
-                f"Another program has the drive's disk open to write to it. {UNCHANGED} "
-                "Shut down the server that uses it, and end what serves it.",
-                detail=f"{disk}",
-            )
-
-
 def _device(folder: CopyFolder) -> Device | None:
     # One that is damaged, or that was deleted meanwhile, does not answer.
     with contextlib.suppress(Damaged, StorageError):
         if folder.is_active:
             return Device("file", str(folder.head(folder.tree())))
     return None
-
-
-def _extents(disk: Path) -> list[Extent]:
-    with rawdisk.opened(disk) as file:
-        return extents(file)

@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 from editor.storage.base import Found, StorageError, UnknownDrive
 from editor.storage.layers import fsync
 from editor.storage.programs import Damaged, explained
-from editor.storage.rawdisk import size_of
+from editor.storage.rawdisk import extents_of, size_of
 
 COPY_NAME = re.compile(r"(?:live|frozen)-[1-9][0-9]*", re.ASCII)
 TREE = "drive.json"
@@ -167,9 +167,18 @@ class CopyFolder:
         named = {copy.name for copy in tree.copies.values()}
         return [name for name in self.copies() if name not in named]
 
-    def leftovers(self, tree: Tree) -> list[str]:
-        """Names of all that an interrupted verb left."""
-        return [*self.unnamed(tree), *([NEW_TREE] if (self.path / NEW_TREE).exists() else [])]
+    def leftovers(self) -> list[str]:
+        """Names of all that an interrupted verb left. Raises as `tree` does."""
+        return [*self.unnamed(self.tree()), *([NEW_TREE] if (self.path / NEW_TREE).exists() else [])]
+
+    def is_unfinished(self) -> bool:
+        """Whether the drive was never made whole: without drive.json, there is at most its first, empty copy."""
+        copies = self.copies()
+        names = {*os.listdir(self.path)} - {"lock", NEW_TREE, INACTIVE}
+        if names != {*copies} or len(copies) > 1:
+            return False
+        disks = [self.disk(name) for name in copies]
+        return not any(disk.exists() and extents_of(disk) for disk in disks)
 
     def save(self, tree: Tree) -> None:
         """Replace drive.json, durably. Copies that it names must be durable before."""

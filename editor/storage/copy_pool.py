@@ -1,26 +1,25 @@
 """The folder of a pool whose drives are copies: whether its disk is mounted, and what drives are in it."""
 
-import contextlib
 import os
-import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from editor.storage.base import Found, StorageError
 from editor.storage.copy_folder import CopyFolder
+from editor.storage.folders import Pool
 from editor.storage.mounts import mount_of
 from editor.storage.reserve import RESERVE
 
-DRIVE_NAME = re.compile(r"drive-([1-9][0-9]*)", re.ASCII)
 PROBE = "check"
 """A folder in which `check` tries what the pool needs."""
 
 
-class CopyPool:
+class CopyPool(Pool[CopyFolder]):
     """A folder on a file system of one type. Where its disk is not mounted there is no pool, not an empty one."""
 
+    known = frozenset({PROBE, RESERVE})
+
     def __init__(self, path: Path, file_system: str) -> None:
-        self.path = path.absolute()
+        super().__init__(path)
         self._file_system = file_system
 
     def why_not(self) -> str | None:
@@ -44,31 +43,11 @@ class CopyPool:
         return None
 
     def demand(self, state: str = "") -> None:
-        """Raise StorageError when there is no pool; `state` is the sentence saying what is unchanged."""
         if wrong := self.why_not():
             raise StorageError(f"{wrong} {state}".strip(), detail=f"{self.path} is on {mount_of(self.path)}")
 
     def drive(self, drive: int) -> CopyFolder:
-        """The folder of a drive, whether it is there or not."""
         return CopyFolder(self.path, drive)
 
-    def drives(self) -> list[CopyFolder]:
-        """The folders of all drives, by id."""
-        return self._drives(os.listdir(self.path))
-
-    def found(self) -> list[Found]:
-        """What an audit says."""
-        names = sorted(os.listdir(self.path))
-        drives = self._drives(names)
-        found = []
-        for folder in drives:
-            with contextlib.suppress(FileNotFoundError):  # deleted since the listing
-                found.append(folder.found())
-        known = {PROBE, RESERVE, *(folder.path.name for folder in drives)}
-        if others := tuple(f"{name} is not a drive." for name in names if name not in known):
-            found.append(Found(None, None, frozenset(), others))
-        return found
-
-    def _drives(self, names: Iterable[str]) -> list[CopyFolder]:
-        drives = sorted(int(match[1]) for name in names if (match := DRIVE_NAME.fullmatch(name)))
-        return [folder for folder in map(self.drive, drives) if folder.path.is_dir()]
+    def look(self, folder: CopyFolder) -> Found:
+        return folder.found()

@@ -193,6 +193,14 @@ class DriveFolder:
         names = sorted(os.listdir(self.path))
         return [name for name in names if name.startswith(NEW) or _is_stale_mark(name, names)]
 
+    def is_unfinished(self) -> bool:
+        """Whether the drive was never made whole: without a head, there is at most its first, empty layer."""
+        names = {*os.listdir(self.path)} - {*self.leftovers(), "lock"}
+        layers = self.layer_ids()
+        if "head" in names or names != {layer_name(layer) for layer in layers} or len(layers) > 1:
+            return False
+        return all(not layer.held_bytes and layer.parent is None for layer in self.tree().values())
+
     def tidy(self) -> None:
         """Remove what an interrupted verb left."""
         for name in self.leftovers():

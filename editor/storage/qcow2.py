@@ -7,36 +7,35 @@ revert killed half-way breaks the image.
 
 import contextlib
 import functools
-import os
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from editor.storage.audit import drives_in, find
 from editor.storage.base import (
     MAX_DEPTH,
     Check,
     Device,
-    Found,
-    StorageDriver,
     StorageError,
     UnknownDrive,
     Usage,
+    changed,
     check_growth,
+    check_same_size,
     check_size,
     check_window,
     content_hash,
     never,
     other_head,
     taken,
+    unknown_layer,
 )
-from editor.storage.checks import demand, folder_check, program_check, room_check, usage_of
+from editor.storage.checks import folder_check, program_check, room_check, usage_of
 from editor.storage.content import held_blocks, window
 from editor.storage.daemon import why_not_fuse
-from editor.storage.graves import grave, graves
+from editor.storage.folders import HALF_GROWN, HALF_WRITTEN, NOT_CREATED, SAME_CONTENT, FolderStorage
+from editor.storage.layer_pool import LayerPool
 from editor.storage.layers import DriveFolder, Layer, checked, fsync, layer_name, parents, read_layer
-from editor.storage.locks import DriveLocks
 from editor.storage.merge import Tools, merge
 from editor.storage.monitor import PROGRAM
 from editor.storage.programs import UNCHANGED, Damaged, Stopped, Tool, explained, missing_sentence, run
@@ -44,13 +43,9 @@ from editor.storage.serving import Serving
 from editor.storage.tree import Unlink, children, next_step
 
 UNCONFIRMED = "The drive was switched, but the disk did not confirm it; repeating this is safe."
-HALF_WRITTEN = "What was being written may be there in part."
-HALF_GROWN = "What the drive holds is unchanged; it may have its new size already, and repeating this is safe."
-HALF_DELETED = "The drive may be deleted in part."
-SAME_CONTENT = "The content of the drive and its snapshots is unchanged."
 
 
-class Qcow2Storage(StorageDriver):
+class Qcow2Storage(FolderStorage[DriveFolder]):
     """Drives in one folder. Programs and time limits are parameters for tests."""
 
     def __init__(
@@ -63,14 +58,13 @@ class Qcow2Storage(StorageDriver):
         program_seconds: float = 10,
         busy_seconds: float = 10,
     ) -> None:
-        self._pool = pool.absolute()
+        super().__init__(LayerPool(pool), busy_seconds=busy_seconds)
         self._qemu_img = qemu_img
         self._qemu_io = qemu_io
         self._daemon = daemon
         self._program_seconds = program_seconds
         self._transfer_seconds = 6 * program_seconds
-        self._locks = DriveLocks(busy_seconds)
-        self._serving = Serving(self._pool, program=daemon, seconds=program_seconds)
+        self._serving = Serving(self._pool.path, program=daemon, seconds=program_seconds)
 
     def missing_programs(self) -> str | None:
         return missing_sentence(self._qemu_img, self._qemu_io)
@@ -79,13 +73,12 @@ class Qcow2Storage(StorageDriver):
 
     def create_drive(self, drive: int, *, layer: int, size_bytes: int) -> None:
         check_size(size_bytes)
-        folder = DriveFolder(self._pool, drive)
-        with explained("The drive was not created."):
-            demand(self._pool, UNCHANGED)
-            self._make_folder(folder.path)
-            with self._locks.held(folder.path) as lock:
+        with explained(NOT_CREATED):
+            self._pool.demand(UNCHANGED)
+            with self._making(drive) as (folder, lock):
                 folder.tidy()
-                if self._is_there(folder, size_bytes):
+                if (folder.path / "head").is_symlink():
+                    check_same_size(folder.top().size_bytes, size_bytes)
                     fsync(folder.path)
                     return
                 self._refuse_orphans(folder, layer)
@@ -106,50 +99,13 @@ class Qcow2Storage(StorageDriver):
             fsync(folder.file(head.id))
             fsync(folder.path)
 
-    def delete_drive(self, drive: int) -> None:
-        folder = DriveFolder(self._pool, drive)
-        with explained(HALF_DELETED):
-            demand(self._pool, UNCHANGED)
-            with contextlib.suppress(FileNotFoundError), self._locks.held(folder.path):
-                self._serving.bury(folder)
-                self._bury(folder)
-            _remove(grave(self._pool, drive))
+    def _demand_unused(self, folder: DriveFolder) -> None:
+        self._serving.bury(folder)
 
-    def clear(self, drive: int) -> bool:
-        folder = DriveFolder(self._pool, drive)
-        with explained():
-            demand(self._pool, UNCHANGED)
-            with contextlib.suppress(FileNotFoundError), self._locks.held(folder.path):
-                if not _is_unfinished(folder):
-                    return False
-                self._bury(folder)
-            _remove(grave(self._pool, drive))
-        return True
-
-    def _bury(self, folder: DriveFolder) -> None:
-        _remove(grave(self._pool, folder.drive))
-        os.rename(folder.path, grave(self._pool, folder.drive))
-        fsync(self._pool)
-
-    def clean(self, *, spare: Collection[int]) -> Iterator[str]:
-        with explained("No drive was changed."):
-            demand(self._pool)
-            for drive, path in graves(self._pool).items():
-                if drive not in spare:
-                    _remove(path)
-                    yield f"{path.name}, the rest of a deleted drive"
-            for drive in drives_in(self._pool):
-                folder = DriveFolder(self._pool, drive)
-                with contextlib.suppress(FileNotFoundError, UnknownDrive):
-                    if drive not in spare and (left := folder.leftovers()):
-                        with self._working(drive):
-                            pass  # which removes them
-                        yield from (f"{folder.path.name}/{name}, which was not finished" for name in left)
-
-    def _make_folder(self, path: Path) -> None:
-        if not path.is_dir():
-            path.mkdir(mode=0o700, exist_ok=True)
-            fsync(path.parent)
+    def _remove_grave(self, grave: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(grave)
+            fsync(grave.parent)
 
     def _refuse_orphans(self, folder: DriveFolder, layer: int) -> None:
         """Without a head there is at most the first, empty layer of an attempt that was cut short."""
@@ -162,31 +118,19 @@ class Qcow2Storage(StorageDriver):
                     detail=f"drive {folder.drive} has layer {found.id}",
                 )
 
-    def _is_there(self, folder: DriveFolder, size_bytes: int) -> bool:
-        """Whether the drive exists already; raises when it is another."""
-        if not (folder.path / "head").is_symlink():
-            return False
-        found = folder.top().size_bytes
-        if found != size_bytes:
-            raise StorageError(
-                f"The storage pool already holds this drive with {found} bytes. {UNCHANGED} Delete that drive first.",
-                permanent=True,
-            )
-        return True
-
     # Looking
 
     def head(self, drive: int) -> int:
         with explained():
-            return DriveFolder(self._pool, drive).head()
+            return self._pool.drive(drive).head()
 
     def size_bytes(self, drive: int) -> int:
-        folder = DriveFolder(self._pool, drive)
+        folder = self._pool.drive(drive)
         with explained():
             return folder.unlocked(folder.top).size_bytes
 
     def layers(self, drive: int) -> frozenset[int]:
-        folder = DriveFolder(self._pool, drive)
+        folder = self._pool.drive(drive)
         with explained():
             folder.head()
             return folder.layer_ids()
@@ -204,7 +148,7 @@ class Qcow2Storage(StorageDriver):
         return sum(layer.held_bytes for layer in self._chain(drive))
 
     def _chain(self, drive: int) -> list[Layer]:
-        folder = DriveFolder(self._pool, drive)
+        folder = self._pool.drive(drive)
         with explained():
             folder.head()
             self._serving.flush(folder)
@@ -222,42 +166,33 @@ class Qcow2Storage(StorageDriver):
 
     def devices(self) -> dict[int, Device]:
         with explained():
-            demand(self._pool)
+            self._pool.demand()
             return self._serving.devices()
 
     def device(self, drive: int) -> Device | None:
         with explained():
-            return self._serving.device(DriveFolder(self._pool, drive))
+            return self._serving.device(self._pool.drive(drive))
 
     def usage(self) -> Usage:
         with explained():
-            demand(self._pool)
-            return usage_of(self._pool)
+            self._pool.demand()
+            return usage_of(self._pool.path)
 
     def check(self) -> list[Check]:
         return [
             program_check("Making drives", self._qemu_img, self._qemu_io),
             program_check("Serving drives", self._daemon),
             Check("FUSE", why_not_fuse()),
-            folder_check(self._pool),
-            room_check(self._pool),
+            folder_check(self._pool.path),
+            room_check(self._pool.path),
         ]
-
-    def audit(self) -> list[Found]:
-        with explained():
-            demand(self._pool)
-            return list(find(self._pool))
 
     # Snapshots
 
     def snapshot(self, drive: int, *, frozen: int, new_layer: int) -> None:
         with self._working(drive) as (folder, lock), self._serving.live(folder) as live:
             for found in {folder.head(), *([live.top()] if live else [])} - {frozen, new_layer}:
-                raise StorageError(
-                    f"The drive has changed meanwhile. {UNCHANGED} Look at the drive again.",
-                    permanent=True,
-                    detail=f"drive {drive}: head is layer {found}, expected {frozen}",
-                )
+                raise changed(drive, head=found, expected=frozen)
             self._top(folder, lock, onto=frozen, new_layer=new_layer)
             if live:
                 self._serving.follow(live, folder, onto=frozen, layer=new_layer)
@@ -290,11 +225,7 @@ class Qcow2Storage(StorageDriver):
         if folder.head() not in existing:
             raise Damaged("head points at a missing layer")
         if onto not in existing or folder.is_merging(onto):
-            raise StorageError(
-                f"That snapshot does not exist in the storage pool any more. {UNCHANGED} Choose another snapshot.",
-                permanent=True,
-                detail=f"drive {folder.drive} has no layer {onto}",
-            )
+            raise unknown_layer(folder.drive, onto)
         below = folder.chain(onto)
         if len(below) >= MAX_DEPTH:
             raise StorageError(
@@ -410,30 +341,18 @@ class Qcow2Storage(StorageDriver):
         self, drive: int, *, gives_way: bool = False, state: str = UNCHANGED
     ) -> Iterator[tuple[DriveFolder, int]]:
         """Hold a known drive, cleaned of what an interrupted verb left; gives its folder and the lock's descriptor."""
-        folder = DriveFolder(self._pool, drive)
-        with explained(state), contextlib.ExitStack() as stack:
+        folder = self._pool.drive(drive)
+        with explained(state):
             folder.head()  # before the lock, so that unknown drives get no files
-            try:
-                lock = stack.enter_context(self._locks.held(folder.path, gives_way=gives_way))
-            except FileNotFoundError:
-                raise folder.unknown() from None
-            folder.tidy()
-            yield folder, lock
+            with self._held(folder, gives_way=gives_way) as lock:
+                folder.tidy()
+                yield folder, lock
 
     def _img(self, folder: DriveFolder, lock: int) -> Tool:
         return functools.partial(run, self._qemu_img, folder=folder.path, lock=lock, seconds=self._program_seconds)
 
     def _transfer(self, folder: DriveFolder, lock: int) -> Tool:
         return functools.partial(run, self._qemu_img, folder=folder.path, lock=lock, seconds=self._transfer_seconds)
-
-
-def _is_unfinished(folder: DriveFolder) -> bool:
-    """Whether a drive was never made whole: without a head, there is at most its first, empty layer."""
-    names = {*os.listdir(folder.path)} - {*folder.leftovers(), "lock"}
-    layers = folder.layer_ids()
-    if "head" in names or names != {layer_name(layer) for layer in layers} or len(layers) > 1:
-        return False
-    return all(not layer.held_bytes and layer.parent is None for layer in folder.tree().values())
 
 
 def _is_new_on(folder: DriveFolder, layer: int, onto: int) -> bool:
@@ -449,10 +368,3 @@ def _spoilt(layers: list[int]) -> StorageError:
         permanent=True,
         detail=f"layers {layers}",
     )
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder and what is in it; absent is fine."""
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder)
-        fsync(folder.parent)

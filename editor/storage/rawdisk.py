@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from editor.storage.base import HASH_BLOCK_BYTES, SECTOR_BYTES
+from editor.storage.extents import Extent, extents
 from editor.storage.programs import Damaged
 
 
@@ -34,6 +35,12 @@ def size_of(disk: Path) -> int:
     if not size_bytes or size_bytes % SECTOR_BYTES:
         raise Damaged(f"{disk.parent.name}/{disk.name} is {size_bytes} bytes long")
     return size_bytes
+
+
+def extents_of(disk: Path) -> list[Extent]:
+    """Where its bytes lie, as `extents` tells; none when nothing was written."""
+    with opened(disk) as file:
+        return extents(file)
 
 
 def has_writer(disk: Path) -> bool:
