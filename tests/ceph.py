@@ -5,6 +5,7 @@ Without a manager (ceph-mgr): images need none, and it takes most of the memory.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from editor.storage import Cluster
@@ -160,14 +162,21 @@ class CephCluster:
         capabilities = [word for pair in rights.items() for word in pair]
         self._run("ceph", "auth", "get-or-create", f"client.{name}", *capabilities, "-o", str(keyring))
 
-    def fill_up(self) -> None:
-        """Let the cluster be full with the little it holds, of some MiB."""
+    @contextlib.contextmanager
+    def full(self) -> Iterator[None]:
+        """Meanwhile the cluster is full with the little it holds, of some MiB."""
+        self._fill_up()
+        try:
+            yield
+        finally:
+            self._make_room()
+
+    def _fill_up(self) -> None:
         for name, ratio in ("nearfull", "0.00001"), ("backfillfull", "0.00002"), ("full", "0.0001"):
             self.tell("osd", f"set-{name}-ratio", ratio)
         self._wait(lambda: "full" in json.loads(self.tell("osd", "dump"))["osds"][0]["state"])
 
-    def make_room(self) -> None:
-        """Let it be as full as it is."""
+    def _make_room(self) -> None:
         for name, ratio in ("full", "0.95"), ("backfillfull", "0.90"), ("nearfull", "0.85"):
             self.tell("osd", f"set-{name}-ratio", ratio)
         self._wait(lambda: "full" not in json.loads(self.tell("osd", "dump"))["osds"][0]["state"])

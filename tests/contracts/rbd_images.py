@@ -22,8 +22,8 @@ from tests.killing import Killed
 from .storage import BLOCK, MIB, content
 
 EFFECTS = (
-    *("create", "clone", "note", "forget", "create_snapshot", "remove_snapshot", "resize", "discard", "flatten"),
-    *("move_to_trash", "remove_from_trash", "remove", "set_active", "set_inactive"),
+    *("create", "clone", "note", "forget", "create_snapshot", "remove_snapshot", "resize", "discard", "copy_up"),
+    *("flatten", "move_to_trash", "remove_from_trash", "remove", "set_active", "set_inactive"),
 )
 SIZE = 16 * MIB
 FAR, FARTHER = 100, 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 from collections.abc import Iterator
@@ -20,9 +21,11 @@ from editor.storage.rbd.images import OBJECT_BYTES
 from editor.storage.rbd.usage import room
 from tests.ceph import CephCluster, why_not
 
-from .rbd_images import assert_nothing_left, emptied, engine
-from .storage import DRIVE, MIB, Disk, StorageContract, content
+from .rbd_images import FAR, SIZE, TRUTH, assert_nothing_left, contents, emptied, engine, prepared
+from .storage import BLOCK, DRIVE, MIB, Disk, StorageContract, content
 from .storage_model import Walk
+
+FULL = r"^The Ceph pool drives is full\."
 
 needs_cluster = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
@@ -184,6 +187,33 @@ def test_driver_that_is_closed_ends_quietly(tmp_path: Path, caplog: pytest.LogCa
     driver.close()
 
     assert caplog.messages == []
+
+
+def looks(driver: RbdStorage, drive: int) -> list[object]:
+    """All that is asked about a drive."""
+    return [
+        *(driver.head(drive), driver.size_bytes(drive), driver.layers(drive), driver.sha256(drive)),
+        *(driver.written_since(drive, [1, 2, 3, 4]), driver.used_bytes(drive)),
+    ]
+
+
+def object_maps(driver: RbdStorage, drive: int) -> list[int]:
+    """What is wrong with the object maps of a drive's images; 0 is nothing."""
+    found = []
+    for generation in driver._read(drive).all:
+        with driver._images.opened(generation.name) as image:
+            found.append(image.flags())
+    return found
+
+
+def lose_object(driver: RbdStorage, name: str, block: int) -> None:
+    """Leave an image as librbd does when it is killed between an object map's change and the object's."""
+    with driver._images.opened(name, writable=True) as image:
+        number = block * BLOCK // OBJECT_BYTES
+        driver._images.copy_up(image, number * OBJECT_BYTES)
+        prefix = image.stat()["block_name_prefix"]
+    with driver._connection.pool() as pool:
+        pool.remove_object(f"{prefix}.{number:016x}")
 
 
 @needs_cluster
@@ -358,22 +388,89 @@ class TestPools:
         disk = Disk(driver)
         driver.write(DRIVE, offset=0, data=content(1) * 64)
         saved = disk.snapshot()
-        cluster.fill_up()
+        with cluster.full():
+            for attempt in (
+                lambda: disk.revert(saved),
+                lambda: driver.create_drive(8, layer=1, size_bytes=MIB),
+            ):
+                with pytest.raises(StorageError, match=FULL) as refused:
+                    attempt()
+                assert refused.value.permanent is False
+            assert (disk.head, disk.mark()) == (2, 1)
+            driver.delete_drive(DRIVE)
 
-        for attempt in (
-            lambda: disk.revert(saved),
-            lambda: driver.create_drive(8, layer=1, size_bytes=MIB),
-        ):
-            with pytest.raises(StorageError, match=r"^The Ceph pool drives is full\.") as refused:
-                attempt()
-            assert refused.value.permanent is False
-        assert (disk.head, disk.mark()) == (2, 1)
-        driver.delete_drive(DRIVE)
-
-        assert driver.audit() == []
-        assert_nothing_left(driver)
-        cluster.make_room()
+            assert driver.audit() == []
+            assert_nothing_left(driver)
         driver.create_drive(8, layer=1, size_bytes=MIB)
+
+    def test_full_cluster_takes_a_change_whole_or_not_at_all(self, driver: RbdStorage, cluster: CephCluster) -> None:
+        for drive in (1, 2, 3):
+            prepared(driver, drive)
+        driver._images.create("drive-4.1", SIZE)  # and nothing more: whoever made it was killed
+        before = looks(driver, 1)
+        with cluster.full():
+            for attempt in (
+                lambda: driver.grow(1, size_bytes=2 * SIZE),
+                lambda: driver.snapshot(1, frozen=4, new_layer=5),
+                lambda: driver.revert(1, onto=3, new_layer=5),
+                lambda: driver.revert(1, onto=1, new_layer=5),
+                lambda: driver.reclaim(2, keep=[], head=4),
+            ):
+                with pytest.raises(StorageError, match=FULL) as refused:
+                    attempt()
+                assert refused.value.permanent is False
+            assert (looks(driver, 1), contents(driver, 1)) == (before, TRUTH)
+            assert contents(driver, 2) == {4: TRUTH[4]}
+            # What takes no room is done.
+            assert driver.abandon(1, new_layer=5) is True
+            assert driver.reclaim(3, keep=[1], head=4) is True
+            assert contents(driver, 3) == {layer: TRUTH[layer] for layer in (1, 4)}
+            assert [driver.clear(drive) for drive in (4, 1)] == [True, False]
+            assert [found.drive for found in driver.audit()] == [1, 2, 3]
+            driver.delete_drive(3)
+
+        driver.grow(1, size_bytes=2 * SIZE)
+        driver.snapshot(1, frozen=4, new_layer=5)
+        assert driver.reclaim(2, keep=[], head=4) is True
+
+        assert (driver.size_bytes(1), contents(driver, 1)) == (2 * SIZE, {**TRUTH, 5: TRUTH[4]})
+        assert contents(driver, 2) == {4: TRUTH[4]}
+        assert object_maps(driver, 1) == [0, 0]
+
+    def test_copying_that_a_full_cluster_breaks_off_loses_nothing(
+        self, driver: RbdStorage, cluster: CephCluster, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        prepared(driver, 1)
+        monkeypatch.setattr(driver._images, "demand_room", lambda drive: None)  # it fills up just then
+        with cluster.full():
+            for _ in range(3):
+                with pytest.raises(StorageError, match=FULL):
+                    driver.reclaim(1, keep=[], head=4)
+                assert contents(driver, 1) == {4: TRUTH[4]}
+
+        assert driver.reclaim(1, keep=[], head=4) is True
+
+        assert [found.parent for found in driver._read(1).all] == [None]
+        assert contents(driver, 1) == {4: TRUTH[4]}
+
+    def test_what_was_not_written_when_a_target_was_killed_is_not_lost_with_the_parent(
+        self, driver: RbdStorage, cluster: CephCluster, tmp_path: Path
+    ) -> None:
+        prepared(driver, 1)
+        lose_object(driver, "drive-1.4", FAR)
+        driver.snapshot(1, frozen=4, new_layer=5)
+        after = {4: TRUTH[4], 5: TRUTH[4]}
+        target = engine(cluster, tmp_path / "a target")
+        with contextlib.closing(target), target._images.opened("drive-1.4", writable=True):
+            assert contents(driver, 1) == {**TRUTH, **after}
+            with pytest.raises(StorageError, match="It is copied when the server is shut down") as refused:
+                driver.reclaim(1, keep=[4], head=5)
+            assert (refused.value.permanent, contents(driver, 1)) == (False, after)
+
+        assert driver.reclaim(1, keep=[4], head=5) is True
+
+        assert [found.parent for found in driver._read(1).all] == [None]
+        assert contents(driver, 1) == after
 
     def test_image_that_was_left_does_not_copy_what_it_shares(self, driver: RbdStorage) -> None:
         disk = Disk(driver, size_bytes=50 * OBJECT_BYTES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -115,24 +116,58 @@ def test_drive_that_is_written_to_is_copied_free_of_what_it_was_cloned_from(driv
 
 
 def test_snapshot_that_the_cluster_has_no_room_for_is_waited_for_with_patience_and_may_be_made_later(
-    cluster: CephCluster, tmp_path: Path, writer: Start
+    cluster: CephCluster, tmp_path: Path, writer: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver = engine(cluster, tmp_path / "impatient", answer_seconds=1)
+    monkeypatch.setattr(driver._images, "demand_room", lambda drive: None)  # it fills up just then
     Disk(driver, size_bytes=SIZE)
     with writer(driver.activate(DRIVE)) as writing:
-        cluster.fill_up()
-        try:
+        with cluster.full():
             with pytest.raises(StorageError, match=r"has not done this within 2 seconds, and may do it yet\.") as late:
                 driver.snapshot(DRIVE, frozen=1, new_layer=2)
             with pytest.raises(StorageError, match="still at an earlier change of this drive") as busy:
                 driver.abandon(DRIVE, new_layer=2)
             assert (driver.head(DRIVE), late.value.permanent, busy.value.permanent) == (1, False, False)
-        finally:
-            cluster.make_room()
 
         assert at_last(lambda: driver.abandon(DRIVE, new_layer=2)) is False
         writing.wait_for_more()
     assert (driver.head(DRIVE), driver.layers(DRIVE)) == (2, {1, 2})
+    driver.deactivate(DRIVE)
+    emptied(driver)
+
+
+def test_drive_that_is_written_to_is_copied_when_a_full_cluster_has_room_again(
+    cluster: CephCluster, tmp_path: Path, writer: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = engine(cluster, tmp_path / "impatient", answer_seconds=1)
+    disk = Disk(driver, size_bytes=SIZE)
+    for megabyte in range(PAGES):
+        driver.write(DRIVE, offset=megabyte * STRIDE, data=bytes(8 * 512))
+    disk.revert(disk.snapshot())
+    only_copying = functools.partial(driver.reclaim, DRIVE, keep=(), head=disk.head)
+    with writer(driver.activate(DRIVE)) as writing:
+        assert only_copying(should_stop=lambda: driver.layers(DRIVE) == {disk.head}) is False
+        with cluster.full():
+            with pytest.raises(StorageError, match="The Ceph pool drives is full"):
+                only_copying()
+            monkeypatch.setattr(driver._images, "demand_room", lambda drive: None)  # as if it filled up just then
+            for _ in range(2):
+                with pytest.raises(StorageError, match="it has copied nothing for 2 seconds") as late:
+                    only_copying()
+                assert late.value.permanent is False
+            assert (driver.head(DRIVE), driver.size_bytes(DRIVE), driver.layers(DRIVE)) == (3, SIZE, {3})
+            assert (driver.written_since(DRIVE, [3]), driver.used_bytes(DRIVE) > 0) == ({3: 0}, True)
+        assert at_last(only_copying) is True
+        writing.wait_for_more()
+        low = writing.acked
+        layer = disk.snapshot()
+        high = writing.begun
+
+    assert [found.parent for found in driver._read(DRIVE).all] == [None]
+    driver.deactivate(DRIVE)
+    disk.revert(layer)
+    with driver._images.opened(driver.activate(DRIVE).name.split("/")[1]) as image:
+        assert_point_in_time(image, low, high)
     driver.deactivate(DRIVE)
     emptied(driver)
 

@@ -81,6 +81,11 @@ def changed_objects(image: Any, since: str | None) -> Iterator[tuple[int, int]]:
     return joined(_diff(image, 0, image.size(), since, whole=True))
 
 
+def existing_objects(image: Any, length: int) -> Iterator[tuple[int, int]]:
+    """Offset and length of the ranges of an open image's first bytes whose objects exist in it, as its map says."""
+    return joined([found for found in _diff(image, 0, length, None, whole=True) if found[2]])
+
+
 def _changed(image: Any, since: str | None) -> Iterator[Extent]:
     object_bytes: int = image.stat()["obj_size"]
     exact_bytes, piece_bytes = EXACT_OBJECTS * object_bytes, PIECE_OBJECTS * object_bytes

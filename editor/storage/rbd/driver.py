@@ -61,6 +61,7 @@ from editor.storage.rbd.generations import (
 )
 from editor.storage.rbd.images import OBJECT_BYTES, Images
 from editor.storage.rbd.patience import Patience
+from editor.storage.rbd.phantoms import write_phantoms
 from editor.storage.rbd.trash import Trash, discard_since
 from editor.storage.rbd.trial import checks, remove_old_trials
 from editor.storage.rbd.usage import usage
@@ -99,7 +100,7 @@ class RbdStorage(StorageDriver):
         self._images = Images(self._connection)
         self._locks = DriveLocks(busy_seconds)
         self._fencing = Fencing(self._connection, self._images)
-        self._flattening = Flattening(self._images)
+        self._flattening = Flattening(self._images, 2 * answer_seconds)
         self._trash = Trash(self._images)
         self._patience = Patience(2 * answer_seconds)
         atexit.register(_close, weakref.ref(self))
@@ -139,6 +140,7 @@ class RbdStorage(StorageDriver):
             check_growth(live.size_bytes, size_bytes)
             self._demand_unused(drive, live)
             if live.size_bytes < size_bytes:
+                self._images.demand_room(drive)
                 with self._images.opened(live.name, writable=True) as image:
                     self._images.resize(image, size_bytes)
 
@@ -352,6 +354,8 @@ class RbdStorage(StorageDriver):
         return True
 
     def _freeze(self, generation: Generation, above: int) -> None:
+        self._images.demand_room(generation.drive)
+
         def freeze() -> None:
             with self._images.opened(generation.name, writable=True) as image:
                 self._images.create_snapshot(image, snapshot_name(generation.head, above))
@@ -438,7 +442,12 @@ class RbdStorage(StorageDriver):
         return True
 
     def _flatten(self, generation: Generation, stop: Callable[[], bool]) -> bool:
-        return self._flattening.flatten(generation.name, should_stop=stop)
+        name = generation.name
+        if not self._flattening.is_under_way(name):
+            self._images.demand_room(generation.drive)
+            if not write_phantoms(self._images, name, state=SAME_CONTENT, should_stop=stop):
+                return False
+        return self._flattening.flatten(name, should_stop=stop)
 
     def _remove(self, generation: Generation, stop: Callable[[], bool]) -> bool:
         del stop

@@ -22,6 +22,9 @@ DIRECTORY, NAME = "rbd_directory", "name_"
 """The RADOS object in which librbd keeps the names of a pool's images, and how the keys begin that are names.
 (`dir_list` in src/cls/rbd/cls_rbd.cc of https://github.com/ceph/ceph reads all of them.)"""
 PAGE = 1000
+ROOM = "infrastructure-editor.room."
+"""How the RADOS objects begin with which it is tried whether there is room: one for each drive, gone at once."""
+SECTOR_BYTES = 512
 
 
 class Images:
@@ -113,6 +116,14 @@ class Images:
     def discard(self, image: Any, offset: int, length: int) -> None:
         image.discard(offset, length)
 
+    def copy_up(self, image: Any, offset: int) -> None:
+        """Have an object, shown as the parent's so far, copied into the image, for its snapshots too.
+
+        By writing to it what it shows: not while anybody else may write there.
+        """
+        image.write(image.read(offset, min(SECTOR_BYTES, image.size() - offset)), offset)
+        image.flush()
+
     def flatten(self, image: Any, progress: Callable[[int, int], int]) -> None:
         """Copy into the image what it still reads from its parent, and let go of that.
 
@@ -132,6 +143,28 @@ class Images:
     def remove(self, name: str) -> None:
         with self._connection.pool() as pool:
             ceph.rbd().RBD().remove(pool, name)
+
+    # The pool
+
+    def demand_room(self, drive: int) -> None:
+        """Raises librados' NoSpace while there is no room for one byte more. Whoever calls holds the drive.
+
+        Where librbd has none for the object map of an image, it does without one: it has done what it was asked, and
+        from then on every look at the image takes minutes, since each of its objects is asked for.
+        (`ResizeRequest` and `InvalidateRequest` in src/librbd/object_map of https://github.com/ceph/ceph.)
+        """
+        name = f"{ROOM}{drive}"
+        with self._connection.pool() as pool:
+            pool.append(name, b"\0")  # not over what a process that was killed here may have left
+            pool.remove_object(name)
+
+    def has_object(self, name: str) -> bool:
+        with self._connection.pool() as pool:
+            try:
+                pool.stat(name)
+            except ceph.rados().ObjectNotFound:
+                return False
+            return True
 
     # The list of active drives
 
