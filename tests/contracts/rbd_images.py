@@ -59,7 +59,7 @@ def prepared(driver: RbdStorage, drive: int) -> None:
 
 def contents(driver: RbdStorage, drive: int) -> dict[int, Marks]:
     """What each layer that exists reads as at the blocks of TRUTH."""
-    found = driver._read(drive)
+    found = driver._drives.read(drive)
     answer: dict[int, Marks] = {}
     for generation in found.complete if found.live else ():
         for layer in generation.layers:

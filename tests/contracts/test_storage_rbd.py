@@ -15,8 +15,7 @@ import pytest
 from hypothesis import settings
 
 from editor.storage import Cluster, StorageError, Usage, driver_for
-from editor.storage.rbd import RbdStorage, ceph, differences, images, trial
-from editor.storage.rbd import driver as engine_module
+from editor.storage.rbd import RbdStorage, ceph, differences, images, reclaiming, trial
 from editor.storage.rbd.images import OBJECT_BYTES
 from editor.storage.rbd.usage import room
 from tests.ceph import CephCluster, why_not
@@ -86,7 +85,7 @@ class TestGenerations:
         assert driver.sha256(DRIVE) == before
         disk.reclaim()
         assert (driver.sha256(DRIVE), disk.layers) == (before, {disk.head})
-        assert [(each.first, each.parent) for each in driver._read(DRIVE).all] == [(disk.head, None)]
+        assert [(each.first, each.parent) for each in driver._drives.read(DRIVE).all] == [(disk.head, None)]
 
     def test_what_was_reverted_takes_no_room(self, driver: RbdStorage) -> None:
         disk = Disk(driver, size_bytes=100 * OBJECT_BYTES)
@@ -98,7 +97,7 @@ class TestGenerations:
 
         disk.revert_and_forget(saved)
 
-        [dead, _live] = driver._read(DRIVE).all
+        [dead, _live] = driver._drives.read(DRIVE).all
         assert dead.layers == [saved]
         with driver._connection.pool() as pool:
             objects = [found.key for found in pool.list_objects() if found.key.startswith(f"rbd_data.{dead.id}")]
@@ -109,7 +108,7 @@ class TestGenerations:
     def test_images_are_copied_out_of_the_way_when_many_are_opened_together(
         self, driver: RbdStorage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(engine_module, "MAX_GENERATIONS", 3)
+        monkeypatch.setattr(reclaiming, "MAX_GENERATIONS", 3)
         disk = Disk(driver)
         disk.put(1)
         first = disk.snapshot()
@@ -119,7 +118,7 @@ class TestGenerations:
             disk.revert(disk.snapshot())
             disk.reclaim(first)
 
-            found = driver._read(DRIVE)
+            found = driver._drives.read(DRIVE)
             assert found.depth() <= 3
             assert disk.layers == {first, disk.head}
             assert list(driver.written_since(DRIVE, [first])) == [first]
@@ -127,7 +126,7 @@ class TestGenerations:
         disk.revert(first)
         assert disk.marks(*range(7)) == [1, 0, 0, 0, 0, 0, 0]
         disk.reclaim()
-        assert len(driver._read(DRIVE).all) == 1
+        assert len(driver._drives.read(DRIVE).all) == 1
 
     def test_nothing_piles_up_in_images_that_are_cloned_from_each_other(self, driver: RbdStorage) -> None:
         disk = Disk(driver)
@@ -200,7 +199,7 @@ def looks(driver: RbdStorage, drive: int) -> list[object]:
 def object_maps(driver: RbdStorage, drive: int) -> list[int]:
     """What is wrong with the object maps of a drive's images; 0 is nothing."""
     found = []
-    for generation in driver._read(drive).all:
+    for generation in driver._drives.read(drive).all:
         with driver._images.opened(generation.name) as image:
             found.append(image.flags())
     return found
@@ -264,9 +263,9 @@ class TestPools:
         monkeypatch.setattr(driver._images, "_pairs", record)
         monkeypatch.setattr(driver._images, "names", None)
 
-        assert [found.name for found in driver._read(1).all] == ["drive-1.1", "drive-1.2", "drive-1.3"]
+        assert [found.name for found in driver._drives.read(1).all] == ["drive-1.1", "drive-1.2", "drive-1.3"]
         assert keys == ["name_drive-1.1", "name_drive-1.2", "name_drive-1.3"]
-        assert driver._read(2).all == ()
+        assert driver._drives.read(2).all == ()
         monkeypatch.undo()
         for name in ("a", "z"):
             driver._images.remove(name)
@@ -450,7 +449,7 @@ class TestPools:
 
         assert driver.reclaim(1, keep=[], head=4) is True
 
-        assert [found.parent for found in driver._read(1).all] == [None]
+        assert [found.parent for found in driver._drives.read(1).all] == [None]
         assert contents(driver, 1) == {4: TRUTH[4]}
 
     def test_what_was_not_written_when_a_target_was_killed_is_not_lost_with_the_parent(
@@ -469,7 +468,7 @@ class TestPools:
 
         assert driver.reclaim(1, keep=[4], head=5) is True
 
-        assert [found.parent for found in driver._read(1).all] == [None]
+        assert [found.parent for found in driver._drives.read(1).all] == [None]
         assert contents(driver, 1) == after
 
     def test_image_that_was_left_does_not_copy_what_it_shares(self, driver: RbdStorage) -> None:
@@ -484,7 +483,7 @@ class TestPools:
 
         disk.revert_and_forget(second, first)
 
-        [_root, left, _live] = driver._read(DRIVE).all
+        [_root, left, _live] = driver._drives.read(DRIVE).all
         with driver._connection.pool() as pool:
             objects = [found.key for found in pool.list_objects() if found.key.startswith(f"rbd_data.{left.id}")]
         assert len(objects) <= 2

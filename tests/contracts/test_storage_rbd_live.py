@@ -108,7 +108,7 @@ def test_drive_that_is_written_to_is_copied_free_of_what_it_was_cloned_from(driv
         layer = disk.snapshot()
         high = writing.begun
 
-    assert [found.parent for found in driver._read(DRIVE).all] == [None]
+    assert [found.parent for found in driver._drives.read(DRIVE).all] == [None]
     driver.deactivate(DRIVE)
     disk.revert(layer)
     with driver._images.opened(driver.activate(DRIVE).name.split("/")[1]) as image:
@@ -163,7 +163,7 @@ def test_drive_that_is_written_to_is_copied_when_a_full_cluster_has_room_again(
         layer = disk.snapshot()
         high = writing.begun
 
-    assert [found.parent for found in driver._read(DRIVE).all] == [None]
+    assert [found.parent for found in driver._drives.read(DRIVE).all] == [None]
     driver.deactivate(DRIVE)
     disk.revert(layer)
     with driver._images.opened(driver.activate(DRIVE).name.split("/")[1]) as image:
@@ -249,7 +249,7 @@ def test_snapshot_waits_for_who_has_the_drive_open_until_another_has(
                 attempt()
             assert refused.value.permanent is False
         wait_until(lambda: not driver._images.watchers(name), "Ceph forgets who was killed")
-    assert driver._read(DRIVE).layers == {saved, disk.head}
+    assert driver._drives.read(DRIVE).layers == {saved, disk.head}
 
     successor = engine(cluster, tmp_path / "another folder")
     with successor._images.opened(name, writable=True):

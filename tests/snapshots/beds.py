@@ -121,7 +121,7 @@ class RbdBed(Bed):
     def layer(self, drive: Drive, layer: int) -> Iterator[Path]:
         driver = driver_of(drive.pool)
         assert isinstance(driver, RbdStorage)
-        generation = driver._read(drive.pk).holding(layer)
+        generation = driver._drives.read(drive.pk).holding(layer)
         name = next((each.name for each in generation.frozen if each.layer == layer), None)
         raw = self._folder / f"layer-{layer}"
         with driver._images.opened(generation.name) as image:

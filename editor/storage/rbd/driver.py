@@ -7,13 +7,10 @@ and one that was killed half-way leaves a mixture.
 
 import atexit
 import contextlib
-import functools
 import shutil
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 from editor.storage.base import (
     HASH_BLOCK_BYTES,
@@ -24,7 +21,6 @@ from editor.storage.base import (
     Found,
     StorageDriver,
     StorageError,
-    UnknownDrive,
     Usage,
     check_growth,
     check_size,
@@ -39,47 +35,34 @@ from editor.storage.locks import DriveLocks
 from editor.storage.rbd import ceph
 from editor.storage.rbd.ceph import UNCHANGED, Connection, explained
 from editor.storage.rbd.differences import Extent, changed_objects, held, joined
+from editor.storage.rbd.drives import Drives
 from editor.storage.rbd.fencing import Fencing
-from editor.storage.rbd.flattening import Flattening
 from editor.storage.rbd.generations import (
-    GIVEN_UP,
-    HEAD,
     ONTO,
-    TRIMMED,
     Drive,
     Generation,
     image_name,
-    image_prefix,
     inherited,
     key,
     named,
     notes,
-    read_generation,
     siblings,
     snapshot_name,
     written_ancestry,
 )
 from editor.storage.rbd.images import OBJECT_BYTES, Images
 from editor.storage.rbd.patience import Patience
-from editor.storage.rbd.phantoms import write_phantoms
-from editor.storage.rbd.trash import Trash, discard_since
+from editor.storage.rbd.reclaiming import SAME_CONTENT, Reclaiming
+from editor.storage.rbd.trash import Trash
 from editor.storage.rbd.trial import checks, remove_old_trials
 from editor.storage.rbd.usage import usage
-from editor.storage.tree import chain, next_step
-
-Answer = TypeVar("Answer")
+from editor.storage.tree import chain
 
 HALF_WRITTEN = "What was being written may be there in part."
 HALF_GROWN = "What the drive holds is unchanged; it may have its new size already, and repeating this is safe."
 HALF_DELETED = "The drive may be deleted in part."
 HALF_MADE = "The drive may have been made already; repeating this is safe."
 UNCONFIRMED = "What the drive holds is unchanged; this may have happened already, and repeating it is safe."
-SAME_CONTENT = "The content of the drive and its snapshots is unchanged."
-MAX_GENERATIONS = 8
-"""Images that are opened with the live one; beyond, one that holds no layer any more is copied out of the way."""
-LOOKING_AT_ONCE = 8
-MOVED = 5
-"""How often to look again when an image went away between being listed and being opened."""
 
 
 class RbdStorage(StorageDriver):
@@ -99,16 +82,17 @@ class RbdStorage(StorageDriver):
         self._connection = Connection(cluster, seconds=answer_seconds)
         self._images = Images(self._connection)
         self._locks = DriveLocks(busy_seconds)
+        self._drives = Drives(self._images)
         self._fencing = Fencing(self._connection, self._images)
-        self._flattening = Flattening(self._images, 2 * answer_seconds)
         self._trash = Trash(self._images)
         self._patience = Patience(2 * answer_seconds)
+        self._reclaiming = Reclaiming(self._images, self._trash, self._patience, seconds=2 * answer_seconds)
         atexit.register(_close, weakref.ref(self))
 
     def close(self) -> None:
         """Stop what goes on in the background, and close the connection."""
         self._trash.close()
-        self._flattening.close()
+        self._reclaiming.close()
         self._connection.close()
 
     def missing_programs(self) -> str | None:
@@ -119,7 +103,7 @@ class RbdStorage(StorageDriver):
     def create_drive(self, drive: int, *, layer: int, size_bytes: int) -> None:
         check_size(size_bytes)
         with self._explained(HALF_MADE), self._locked(drive):
-            found = self._read(drive)
+            found = self._drives.read(drive)
             if found.live is not None:
                 if found.live.size_bytes != size_bytes:
                     raise StorageError(
@@ -146,9 +130,9 @@ class RbdStorage(StorageDriver):
 
     def delete_drive(self, drive: int) -> None:
         with self._explained(HALF_DELETED):
-            if self._read(drive).all:
+            if self._drives.read(drive).all:
                 with self._locked(drive):
-                    found = self._read(drive)
+                    found = self._drives.read(drive)
                     if found.live is not None:
                         self._demand_unused(drive, found.live)
                     self._bury_drive(found)
@@ -157,9 +141,9 @@ class RbdStorage(StorageDriver):
 
     def clear(self, drive: int) -> bool:
         with self._explained():
-            if self._read(drive).all:
+            if self._drives.read(drive).all:
                 with self._locked(drive):
-                    found = self._read(drive)
+                    found = self._drives.read(drive)
                     if found.live is not None or not (found.is_going or all(map(self._is_empty, found.all))):
                         return False
                     self._bury_drive(found)
@@ -177,7 +161,7 @@ class RbdStorage(StorageDriver):
     def clean(self, *, spare: Collection[int]) -> Iterator[str]:
         with self._explained("No drive was changed."):
             for drive in siblings(self._images.names()):
-                found = self._read(drive)
+                found = self._drives.read(drive)
                 if drive in spare or not found.leftovers:
                     continue
                 if found.is_going and self.clear(drive):
@@ -224,60 +208,15 @@ class RbdStorage(StorageDriver):
 
     def written_since(self, drive: int, layers: Collection[int]) -> dict[int, int]:
         with self._explained():
-            return self._settled(lambda: self._written_since(drive, layers))
-
-    def _written_since(self, drive: int, layers: Collection[int]) -> dict[int, int]:
-        found, live = self._known(drive)
-        parents = found.parents()
-        wanted = [layer for layer in chain(parents, live.head) if layer in layers]
-        answer: dict[int, int] = {}
-        above = 0
-        if wanted == [live.head]:
-            return {live.head: 0}
-        for segment, extents in held(self._images, found, live):
-            if segment.layer in wanted:
-                answer[segment.layer] = above
-            if len(answer) == len(wanted):
-                return answer
-            above += sum(length for _offset, length, _exists in extents)
-        # The others are in images that this one was copied free of: all it holds may differ from them.
-        return {layer: answer.get(layer, above) for layer in wanted}
+            return self._drives.written_since(drive, layers)
 
     def used_bytes(self, drive: int) -> int:
         with self._explained():
-            return self._settled(lambda: self._used_bytes(drive))
-
-    def _used_bytes(self, drive: int) -> int:
-        return sum(
-            length
-            for _segment, extents in held(self._images, *self._known(drive))
-            for _offset, length, exists in extents
-            if exists
-        )
+            return self._drives.used_bytes(drive)
 
     def audit(self) -> list[Found]:
         with self._explained():
-            names = self._images.names()
-            drives = siblings(names)
-            with ThreadPoolExecutor(LOOKING_AT_ONCE) as looking:
-                found = [one for one in looking.map(self._audited, drives, drives.values()) if one is not None]
-        strange = tuple(sentence for one in found if one.drive is None for sentence in one.strange)
-        strange += tuple(f"{name} is not a drive." for name in sorted(names) if named(name) is None)
-        there = [one for one in found if one.drive is not None]
-        return [*there, *([Found(None, None, frozenset(), strange)] if strange else [])]
-
-    def _audited(self, drive: int, firsts: Iterable[int]) -> Found | None:
-        try:
-            found = self._drive(drive, firsts)
-        except ceph.rbd().ImageNotFound:
-            found = self._read(drive)  # it changed since the listing
-        live = found.live
-        strange = [f"{name} in {each.name} is not a layer." for each in found.all for name in each.strange]
-        if live is not None:
-            return Found(drive, live.head, found.layers, tuple(strange))
-        if any(each.deleted for each in found.all):
-            return Found(None, None, frozenset(), tuple(f"{each.name} is deleted in part." for each in found.all))
-        return Found(drive, None, frozenset(), ("The drive has no head.", *strange)) if found.all else None
+            return self._drives.audit()
 
     def usage(self) -> Usage:
         with self._explained("Nothing was changed."):
@@ -380,80 +319,13 @@ class RbdStorage(StorageDriver):
             def stop() -> bool:
                 return should_stop() or self._locks.wanted(self._drive_folder(drive))
 
-            while (work := self._next_work(*self._known(drive), keep)) is not None:
+            while (step := self._reclaiming.next_step(*self._drives.known(drive), keep)) is not None:
                 if stop():
                     return False
                 self._spare(drive, live, state=SAME_CONTENT)
-                if not work(stop):
+                if not step(stop):
                     return False
             return True
-
-    def _next_work(
-        self, found: Drive, live: Generation, keep: Collection[int]
-    ) -> Callable[[Callable[[], bool]], bool] | None:
-        """What to do next, as a call that answers whether it came to an end; None when nothing is left."""
-        step = next_step(found.parents(), head=live.head, keep=keep)
-        if step is not None:
-            layer = step.layer if hasattr(step, "layer") else step.parent
-            return functools.partial(self._give_up, found.holding(layer), layer)
-        for generation in reversed(found.complete):
-            if generation == live:
-                continue
-            if generation.holds_garbage:
-                return functools.partial(self._trim, generation)
-            if not generation.layers and (work := self._work_on_empty(found, generation)):
-                return work
-        return None
-
-    def _work_on_empty(self, found: Drive, generation: Generation) -> Callable[[Callable[[], bool]], bool] | None:
-        """What to do about an older generation in which no layer is left."""
-        children = found.children(generation)
-        if not children:
-            return functools.partial(self._remove, generation)
-        if found.shares_layers(generation) and found.depth() <= MAX_GENERATIONS:
-            return None  # what is below is needed anyway: copying would only take room
-        return functools.partial(self._flatten, children[-1])
-
-    def _give_up(self, generation: Generation, layer: int, stop: Callable[[], bool]) -> bool:
-        """Let one layer go. What stands on it keeps what it holds."""
-        del stop
-        self._patience.wait_for(generation.drive, functools.partial(self._remove_layer, generation, layer))
-        return True
-
-    def _remove_layer(self, generation: Generation, layer: int) -> None:
-        with self._images.opened(generation.name, writable=True) as image:
-            if layer == generation.head:
-                self._images.note(image, key(generation.first, GIVEN_UP), "1")
-                frozen = [each for each in generation.frozen if each.layer == layer]
-            else:
-                frozen = [each for each in generation.frozen if each.layer == layer]
-                if frozen == [generation.frozen[-1]]:
-                    self._images.note(image, key(generation.first, HEAD), str(generation.head))
-            for each in frozen:
-                self._images.remove_snapshot(image, each.name)
-
-    def _trim(self, generation: Generation, stop: Callable[[], bool]) -> bool:
-        """Give back what was written after the newest snapshot of an older generation."""
-        newest = generation.frozen[-1] if generation.frozen else None
-        with self._images.opened(generation.name, writable=True) as image:
-            if not discard_since(self._images, image, newest.name if newest else None, should_stop=stop):
-                return False
-            self._images.note(image, key(generation.first, TRIMMED), str(newest.id if newest else 0))
-        return True
-
-    def _flatten(self, generation: Generation, stop: Callable[[], bool]) -> bool:
-        name = generation.name
-        if not self._flattening.is_under_way(name):
-            self._images.demand_room(generation.drive)
-            if not write_phantoms(self._images, name, state=SAME_CONTENT, should_stop=stop):
-                return False
-        return self._flattening.flatten(name, should_stop=stop)
-
-    def _remove(self, generation: Generation, stop: Callable[[], bool]) -> bool:
-        del stop
-        self._trash.throw(generation.name)
-        self._trash.empty_soon()
-        return True
 
     # Bytes
 
@@ -556,46 +428,17 @@ class RbdStorage(StorageDriver):
         """Hold a known drive, cleaned of what an interrupted verb left."""
         with self._explained(state):
             if not self._drive_folder(drive).is_dir():
-                self._known(drive)  # before the lock, so that unknown drives get no files
+                self._drives.known(drive)  # before the lock, so that unknown drives get no files
             with self._locked(drive, gives_way=gives_way):
-                found, live = self._known(drive)
+                found, live = self._drives.known(drive)
                 if found.leftovers:
                     self._bury(found)
-                    found, live = self._known(drive)
+                    found, live = self._drives.known(drive)
                 yield found, live
 
     def _look(self, drive: int) -> tuple[Drive, Generation]:
         with self._explained():
-            return self._known(drive)
-
-    def _known(self, drive: int) -> tuple[Drive, Generation]:
-        found = self._read(drive)
-        if found.live is None:
-            raise UnknownDrive(check="the pool is in the right Ceph cluster", detail=image_name(drive, 0))
-        return found, found.live
-
-    def _read(self, drive: int) -> Drive:
-        """The drive as its images say; without any when there is none."""
-
-        def look() -> Drive:
-            names = self._images.names_from(image_prefix(drive))
-            return self._drive(drive, siblings(names).get(drive, []))
-
-        return self._settled(look)
-
-    def _drive(self, drive: int, firsts: Iterable[int]) -> Drive:
-        return Drive(drive, tuple(self._generation(drive, first) for first in firsts))
-
-    def _generation(self, drive: int, first: int) -> Generation:
-        with self._images.opened(image_name(drive, first)) as image:
-            return read_generation(drive, first, image)
-
-    def _settled(self, look: Callable[[], Answer]) -> Answer:
-        """Look again when an image went away meanwhile: reading takes no lock."""
-        for _ in range(MOVED):
-            with contextlib.suppress(ceph.rbd().ImageNotFound):
-                return look()
-        return look()
+            return self._drives.known(drive)
 
 
 def _blocks(read: Callable[[int, int], bytes], there: list[Extent], size_bytes: int) -> Iterator[tuple[int, bytes]]:
