@@ -18,7 +18,7 @@ SIZES = 4
 THROUGHPUT_ROUNDS = 5
 """At most: a round writes gigabytes."""
 SERVED_AT_MOST = {"rbd": 100}
-"""tgtd has 16 threads for each image in Ceph."""
+"""tgtd has 14 threads for each image in Ceph."""
 DAEMONS, DAEMON_ROUNDS = 100, 3
 VERBS = {
     "create": "Create",

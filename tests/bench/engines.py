@@ -50,7 +50,7 @@ def bed(engine: str, folder: Path) -> Iterator[Bed]:
     folder.mkdir(parents=True)
     if engine == "rbd":
         (folder / "ceph").mkdir()
-        cluster = CephCluster(folder / "ceph", store="bluestore", store_bytes=ROOM_BYTES)
+        cluster = CephCluster(folder / "ceph", store="bluestore", store_bytes=ROOM_BYTES, watch_seconds=30)
         try:
             made = Bed(engine, folder / "locks", cluster.cluster())
             driver = made.driver

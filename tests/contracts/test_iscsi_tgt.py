@@ -5,6 +5,7 @@ tgtd, ports and initiators are real.
 
 from __future__ import annotations
 
+import resource
 import shutil
 import stat
 import subprocess
@@ -146,6 +147,18 @@ def test_looks_leave_no_connection_open_that_tgtd_would_read_for_ever(network: R
             network.tgt.targets()
 
         wait_until(lambda: len(network.open_files()) == before, "the end of all connections", seconds=5)
+
+
+def test_it_may_open_as_many_files_as_the_system_allows(network: RealNetwork) -> None:
+    few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, few), most))
+    try:
+        network.published()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))
+
+    now, at_most = resource.prlimit(network.pid, resource.RLIMIT_NOFILE)
+    assert now == at_most >= most
 
 
 def test_server_that_lost_its_power_is_logged_out(network: RealNetwork, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,17 @@ def test_image_is_served_withdrawn_and_comes_back(network: RealNetwork, storage:
     network.tgt.remove(drive.iqn)
 
 
+def test_client_of_an_image_has_one_thread_for_its_connections(network: RealNetwork, storage: RbdStorage) -> None:
+    storage.create_drive(9, layer=1, size_bytes=8 * MIB)
+    drive = replace(network.export(9), device=storage.activate(9))
+
+    network.tgt.publish(drive)
+
+    names = [path.read_text().strip() for path in Path(f"/proc/{network.pid}/task").glob("*/comm")]
+    assert [name for name in names if name.startswith("msgr-worker")] == ["msgr-worker-0"]
+    network.tgt.remove(drive.iqn)
+
+
 def test_image_that_is_not_there_is_told(network: RealNetwork, cluster: ceph.CephCluster) -> None:
     options = (("conf", cluster.cluster().conf), ("id", cluster.cluster().user))
     drive = network.export()
