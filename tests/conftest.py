@@ -11,16 +11,20 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import hypothesis
 import pytest
-from pytest_django import Settings
+from pytest_django import DjangoDbBlocker, Settings
 
 from tests import postgresql
 
 
 def _set_environment() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="editor-tests-"))
+    is_postgresql = os.environ.get("TEST_DATABASE") == "postgresql"
+    # SQLite waits for the disk at each commit, in each of thousands of transactions.
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() and not is_postgresql else None
+    folder = Path(tempfile.mkdtemp(prefix="editor-tests-", dir=memory))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name in (
         *("ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "EMBEDDED_WORKER", "EVENT_DAYS", "FORWARDED_ALLOW_IPS"),
@@ -30,7 +34,7 @@ def _set_environment() -> None:
     os.environ["DATA_DIR"] = str(folder / "data")
     os.environ["ISCSI_EXPORTER"] = "none"  # tests that serve drives say so, and stop what serves them
     os.environ["DJANGO_SETTINGS_MODULE"] = "editor.settings"
-    if os.environ.get("TEST_DATABASE") == "postgresql":
+    if is_postgresql:
         os.environ["DATABASE_URL"] = postgresql.start(folder / "postgresql")
 
 
@@ -55,6 +59,9 @@ settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 settings.WHITENOISE_AUTOREFRESH = True
 django.setup()
 
+from django.db import connection  # noqa: E402 - only now
+
+from tests import sqlite  # noqa: E402 - only now
 from tests.killing import Points  # noqa: E402 - only now
 
 ON_ONE_DATABASE = (
@@ -72,6 +79,26 @@ WHOLE = (
 """What else is asked for here as a whole is no unit: it is left out of `make test TESTS="-m unit"`."""
 
 
+def _has_units(path: Path) -> bool:
+    return path.parent.name in UNITS and not any(word in path.stem for word in WHOLE)
+
+
+def _is_for_lab(path: Path) -> bool:
+    """On emulated machines, or on a Ceph cluster that is started for it."""
+    return path.parent.name == "lab" or "rbd" in path.stem
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> Literal[True] | None:
+    """Modules of which no test would be chosen are not read, which each process would do for seconds."""
+    if collection_path.name.startswith("test_") and collection_path.suffix == ".py":
+        chosen = config.option.markexpr
+        if chosen == "unit" and not _has_units(collection_path):
+            return True
+        if chosen in {"unit", "not lab"} and _is_for_lab(collection_path):
+            return True
+    return None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Actions, worker and live updates run on PostgreSQL as well.
@@ -80,17 +107,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     few tests of theirs that a database could fail.
     """
     for item in items:
-        # On emulated machines, or on a Ceph cluster that is started for it.
-        if item.path.parent.name == "lab" or "rbd" in item.path.stem:
+        if _is_for_lab(item.path):
             item.add_marker("lab")
-        is_whole = item.get_closest_marker("lab") or any(word in item.path.stem for word in WHOLE)
-        if item.path.parent.name in UNITS and not is_whole:
+        if _has_units(item.path) and not item.get_closest_marker("lab"):
             item.add_marker("unit")
         on_one = any(word in item.path.stem for word in ON_ONE_DATABASE)
         # What qcow2 does is the same whatever database asks for it.
         on_one = on_one or "[qcow2]" in item.name
         if item.get_closest_marker("django_db") and not on_one:
             item.add_marker("postgres")
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(django_db_modify_db_settings: None, django_db_blocker: DjangoDbBlocker) -> bool:
+    """Whether the database of this process is there already: on SQLite a copy of one in which all migrations ran."""
+    if connection.vendor != "sqlite":
+        return False
+    with django_db_blocker.unblock():
+        sqlite.copy_migrated(Path(os.environ["DATA_DIR"]), to=connection.settings_dict["TEST"]["NAME"])
+    return True
+
+
+def pytest_collection_finish() -> None:
+    # What is there by now stays: pytest looks for cycles again and again before it ends.
+    gc.freeze()
 
 
 def pytest_report_header() -> str:
