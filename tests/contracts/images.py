@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +38,15 @@ TRUTH: dict[int, Marks] = {
 
 def prepared(pool: Path) -> Qcow2Storage:
     """A pool whose drive has two snapshots, and grew after each. Layer 2 holds as much as 1, and more than 3."""
-    pool.mkdir(exist_ok=True)
+    shutil.copytree(_prepared_once(), pool, symlinks=True, dirs_exist_ok=True)
+    return Qcow2Storage(pool)
+
+
+@cache
+def _prepared_once() -> Path:
+    """Made by the engine itself, once in a process: a dozen programs are started for it."""
+    pool = Path(tempfile.mkdtemp(prefix="prepared-"))
+    atexit.register(shutil.rmtree, pool, ignore_errors=True)
     driver = Qcow2Storage(pool)
     disk = Disk(driver, size_bytes=4 * BLOCK)
     disk.put(1)
@@ -47,7 +58,7 @@ def prepared(pool: Path) -> Qcow2Storage:
     disk.snapshot()
     disk.grow(SIZE)
     disk.put(3)
-    return driver
+    return pool
 
 
 def copied(pool: Path, to: Path) -> Path:
