@@ -136,10 +136,20 @@ def test_step_done_twice_is_done_once(design: dict[str, Drawn], real: State, see
 
 
 @given(designs(), realities())
-def test_nothing_outside_the_plan_changes(design: dict[str, Drawn], real: State) -> None:
+def test_any_plan_keeps_the_rules_of_deploys(design: dict[str, Drawn], real: State) -> None:
+    goal = wanted(design, real)
+    steps = {step.key: step for step in plan(goal, real)}
     end = deployed(design, real, random.Random(0))
-    steps = plan(wanted(design, real), real)
-    named = {step.of for step in steps}
+
+    assert_nothing_outside_the_plan_changes(steps, real, end)
+    assert_only_what_the_design_lacks_is_destroyed_and_only_after_all_that_builds(steps, goal)
+    assert_nobody_loses_a_drive_or_its_growth_while_running(steps, real)
+    assert_server_is_off_before_it_is_released(steps)
+    assert_drive_is_attached_when_both_are_there_and_it_has_left_its_former_server(steps, goal, real)
+
+
+def assert_nothing_outside_the_plan_changes(steps: dict[str, Step], real: State, end: State) -> None:
+    named = {step.of for step in steps.values()}
 
     for place in real.instances ^ end.instances:
         assert place[0] in named
@@ -151,15 +161,13 @@ def test_nothing_outside_the_plan_changes(design: dict[str, Drawn], real: State)
             assert topic in named
 
 
-@given(designs(), realities())
-def test_only_what_the_design_lacks_is_destroyed_and_only_after_all_that_builds(
-    design: dict[str, Drawn], real: State
+def assert_only_what_the_design_lacks_is_destroyed_and_only_after_all_that_builds(
+    steps: dict[str, Step], goal: State
 ) -> None:
-    goal = wanted(design, real)
-    steps = plan(goal, real)
-    building = {step.key for step in steps if step.kind in {Kind.ALLOCATE, Kind.CREATE, Kind.GROW, Kind.ATTACH}}
+    builds = {Kind.ALLOCATE, Kind.CREATE, Kind.GROW, Kind.ATTACH}
+    building = {step.key for step in steps.values() if step.kind in builds}
 
-    for step in steps:
+    for step in steps.values():
         if step.kind == Kind.DESTROY:
             assert all((step.of, number) not in goal.drives for number in step.numbers)
         if step.kind == Kind.RELEASE:
@@ -168,12 +176,8 @@ def test_only_what_the_design_lacks_is_destroyed_and_only_after_all_that_builds(
             assert building <= set(step.after)
 
 
-@given(designs(), realities())
-def test_nobody_loses_a_drive_or_its_growth_while_running(design: dict[str, Drawn], real: State) -> None:
+def assert_nobody_loses_a_drive_or_its_growth_while_running(steps: dict[str, Step], real: State) -> None:
     """Whatever is grown, detached or destroyed under an instance waits until that instance was shut down."""
-    goal = wanted(design, real)
-    steps = {step.key: step for step in plan(goal, real)}
-
     for step in steps.values():
         if step.kind not in {Kind.GROW, Kind.DETACH, Kind.DESTROY}:
             continue
@@ -184,10 +188,7 @@ def test_nobody_loses_a_drive_or_its_growth_while_running(design: dict[str, Draw
                 assert instance[1] in steps[f"{Kind.SHUT_DOWN} {instance[0]}"].numbers
 
 
-@given(designs(), realities())
-def test_server_is_off_before_it_is_released(design: dict[str, Drawn], real: State) -> None:
-    steps = {step.key: step for step in plan(wanted(design, real), real)}
-
+def assert_server_is_off_before_it_is_released(steps: dict[str, Step]) -> None:
     for step in steps.values():
         if step.kind == Kind.RELEASE:
             off = steps[f"{Kind.SHUT_DOWN} {step.of}"]
@@ -195,13 +196,9 @@ def test_server_is_off_before_it_is_released(design: dict[str, Drawn], real: Sta
             assert set(step.numbers) <= set(off.numbers)
 
 
-@given(designs(), realities())
-def test_drive_is_attached_when_both_are_there_and_it_has_left_its_former_server(
-    design: dict[str, Drawn], real: State
+def assert_drive_is_attached_when_both_are_there_and_it_has_left_its_former_server(
+    steps: dict[str, Step], goal: State, real: State
 ) -> None:
-    goal = wanted(design, real)
-    steps = {step.key: step for step in plan(goal, real)}
-
     for step in steps.values():
         for number in step.numbers if step.kind == Kind.ATTACH else ():
             instance = goal.drives[step.of, number].instance
