@@ -150,7 +150,7 @@ def test_slow_disk_holds_up_no_other_thread(system: FileSystem) -> None:
     """Making a snapshot writes out what a server wrote, and so does counting; everything else goes on meanwhile."""
     driver = system.driver()
     driver.create_drive(DRIVE, layer=1, size_bytes=256 * MIB)
-    device, still = Path(driver.activate(DRIVE).name), 0.0
+    device, still, random = Path(driver.activate(DRIVE).name), 0.0, os.urandom(MIB)
     ended = threading.Event()
 
     def beat() -> None:
@@ -164,7 +164,7 @@ def test_slow_disk_holds_up_no_other_thread(system: FileSystem) -> None:
     with device.open("r+b", buffering=0) as disk:
         for megabyte in range(200):
             disk.seek(megabyte * MIB)
-            disk.write(os.urandom(MIB))
+            disk.write(random)
         beating.start()
         began = time.monotonic()
         driver.snapshot(DRIVE, frozen=1, new_layer=2)
