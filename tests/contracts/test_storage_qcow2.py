@@ -74,10 +74,10 @@ def attempts(driver: StorageDriver) -> list[Callable[[], object]]:
     ]
 
 
-def sentences(driver: StorageDriver, *, permanent: bool = False) -> set[str]:
-    """How each verb fails."""
+def sentences(verbs: list[Callable[[], object]], *, permanent: bool = False) -> set[str]:
+    """How each of them fails."""
     found = set()
-    for attempt in attempts(driver):
+    for attempt in verbs:
         with pytest.raises(StorageError) as failed:
             attempt()
         assert failed.value.permanent is permanent
@@ -120,7 +120,7 @@ def test_missing_programs_are_named_with_their_package(pool: Path) -> None:
     assert driver.missing_programs() == (
         "no-qemu-img and no-qemu-io are not installed. Install the package qemu-utils: apt-get install qemu-utils"
     )
-    assert all("apt-get install qemu-utils" in sentence for sentence in sentences(driver))
+    assert all("apt-get install qemu-utils" in sentence for sentence in sentences(attempts(driver)))
     assert_untouched(pool)
 
 
@@ -157,7 +157,9 @@ def test_failures_are_said_in_a_sentence(pool: Path, tmp_path: Path, said: str, 
     program = fake(tmp_path, f'for last; do :; done; echo half >"new-layer-4.qcow2"; echo "{said}" >&2; exit 1')
     driver = Qcow2Storage(pool, qemu_img=program, qemu_io=program)
 
-    found = sentences(driver, permanent=permanent)
+    # What each verb makes of it is one matter, and asked once for either kind; what a program's words mean is another.
+    verbs = attempts(driver) if said.endswith(("on device", "opened")) else attempts(driver)[1:2]
+    found = sentences(verbs, permanent=permanent)
 
     assert {one.split(". ")[0] + "." for one in found} == {sentence}
     assert_untouched_after_tidying(pool)
@@ -255,7 +257,7 @@ def test_read_only_pool_is_said_to_be_one(small_disk: Path) -> None:
     driver = prepared(pool)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
 
-    found = sentences(driver)
+    found = sentences(attempts(driver))
 
     assert {one.split(". ")[0] for one in found} == {"The storage pool cannot be written to"}
     assert (driver.head(DRIVE), driver.used_bytes(DRIVE)) == (3, 5 * BLOCK)

@@ -54,7 +54,7 @@ EDITS: dict[str, Callable[[Infrastructure, InstanceArray, DriveArray, User], obj
 
 
 @pytest.mark.parametrize("title", EDITS)
-def test_every_edit_goes_back_and_forth(
+def test_every_edit_goes_back_and_forth_and_can_be_discarded_and_had_back(
     title: str, atlas: Infrastructure, web: InstanceArray, web_data: DriveArray, ana: User
 ) -> None:
     before = drawn_in(atlas)
@@ -71,23 +71,14 @@ def test_every_edit_goes_back_and_forth(
     assert drawn_in(atlas) == after
     assert said() == ("did again:", title, "")
 
-    edits.undo(atlas, by=ana)
-    assert (drawn_in(atlas), pending_in(atlas)) == (before, {})
-
-
-@pytest.mark.parametrize("title", EDITS)
-def test_every_edit_can_be_discarded_and_had_back(
-    title: str, atlas: Infrastructure, web: InstanceArray, web_data: DriveArray, ana: User
-) -> None:
-    before = drawn_in(atlas)
-    EDITS[title](atlas, web, web_data, ana)
-    after = drawn_in(atlas)
-
     edits.discard_all(atlas, by=ana)
     assert (drawn_in(atlas), pending_in(atlas)) == (before, {})
 
     edits.undo(atlas, by=ana)
     assert drawn_in(atlas) == after
+
+    edits.undo(atlas, by=ana)
+    assert (drawn_in(atlas), pending_in(atlas)) == (before, {})
 
 
 def test_steps_go_back_one_by_one(atlas: Infrastructure, web: InstanceArray, web_data: DriveArray, ana: User) -> None:
