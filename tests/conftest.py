@@ -64,6 +64,9 @@ from django.db import connection  # noqa: E402 - only now
 from tests import sqlite  # noqa: E402 - only now
 from tests.killing import Points  # noqa: E402 - only now
 
+if "PYTEST_XDIST_WORKER" not in os.environ and connection.vendor == "sqlite":
+    sqlite.migrate_meanwhile(Path(os.environ["DATA_DIR"]))
+
 ON_ONE_DATABASE = (
     *("actions", "admin", "backup", "commands", "crashes", "demo", "estimate"),
     *("page", "random", "served", "settings", "stopped", "undo", "urls", "views"),

@@ -17,8 +17,6 @@ from tests.bench.throughput import MIB, PATTERNS
 SIZES = 4
 THROUGHPUT_ROUNDS = 5
 """At most: a round writes gigabytes."""
-SERVED_AT_MOST = {"rbd": 100}
-"""tgtd has 14 threads for each image in Ceph."""
 DAEMONS, DAEMON_ROUNDS = 100, 3
 VERBS = {
     "create": "Create",
@@ -61,7 +59,7 @@ def of_scale(chosen: argparse.Namespace, folder: Path, warm_up: int) -> Iterator
 
     def measure(engine: str) -> Any:
         where = new_installation(folder / f"scale-{engine}", iscsi=True)
-        served = min(drives, chosen.served, SERVED_AT_MOST.get(engine, drives))
+        served = min(drives, chosen.served)
         arguments = str(drives), str(served), str(min(served, 50))
         return ask(where, "scale", engine, str(where.folder / "bed"), *arguments)
 

@@ -29,7 +29,7 @@ class SimulatedWalk(Walk):
 
 
 TestSimulatedWalk = SimulatedWalk.TestCase
-TestSimulatedWalk.settings = settings(max_examples=25, stateful_step_count=MAX_DEPTH - 5, deadline=None, database=None)
+TestSimulatedWalk.settings = settings(max_examples=50, stateful_step_count=MAX_DEPTH - 5, deadline=None, database=None)
 
 
 class TestForTests:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from editor import bell
+from editor import bell, reconcile
 from editor.lock import worker_lock
 from editor.reconcile import AFTER_FAULT, THREADS, Job, Lane, Worker
 
@@ -232,7 +232,8 @@ def test_job_that_waits_for_its_key_runs_as_soon_as_the_other_ended(monkeypatch:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_worker_without_the_lock_waits_for_it() -> None:
+def test_worker_without_the_lock_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "LOCK_RETRY_SECONDS", 0.05)
     ran = threading.Event()
     waiting.append(Job("drive-1", lambda _: ran.set()))
     lock = worker_lock()
