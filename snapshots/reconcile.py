@@ -21,7 +21,7 @@ from editor.models import Drive, Power, Result
 from editor.pool_rules import why_not_fill
 from editor.reconcile import Job, Lane
 from editor.storage import Disturbing, StorageDriver, StorageError, UnknownDrive
-from editor.storage.base import other_head, taken
+from editor.storage.sentences import other_head, taken
 from editor.volumes import driver_of
 from editor.words import counted
 from snapshots.actions import record

@@ -13,31 +13,28 @@ from pathlib import Path
 from typing import ClassVar
 
 from editor.storage import rawdisk
-from editor.storage.base import (
-    Check,
-    Device,
-    StorageError,
-    UnknownDrive,
-    Usage,
+from editor.storage.base import Check, Device, StorageError, UnknownDrive, Usage, content_hash, never
+from editor.storage.copy_folder import COPY_NAME, INACTIVE, NEW_TREE, Copy, CopyFolder, Tree
+from editor.storage.copy_pool import PROBE, CopyPool
+from editor.storage.extents import differing_bytes, held_bytes
+from editor.storage.folders import NOT_CREATED, FolderStorage
+from editor.storage.layers import fsync
+from editor.storage.programs import UNCHANGED, Damaged, explained
+from editor.storage.reserve import Reserve
+from editor.storage.sentences import (
+    HALF_GROWN,
+    HALF_WRITTEN,
+    SAME_CONTENT,
     changed,
     check_growth,
     check_same_size,
     check_size,
     check_window,
-    content_hash,
     in_use,
-    never,
     other_head,
     taken,
     unknown_layer,
 )
-from editor.storage.copy_folder import COPY_NAME, INACTIVE, NEW_TREE, Copy, CopyFolder, Tree
-from editor.storage.copy_pool import PROBE, CopyPool
-from editor.storage.extents import differing_bytes, held_bytes
-from editor.storage.folders import HALF_GROWN, HALF_WRITTEN, NOT_CREATED, SAME_CONTENT, FolderStorage
-from editor.storage.layers import fsync
-from editor.storage.programs import UNCHANGED, Damaged, explained
-from editor.storage.reserve import Reserve
 
 
 class CopyStorage(FolderStorage[CopyFolder]):

@@ -19,14 +19,11 @@ from editor.storage.graves import grave, graves
 from editor.storage.layers import fsync
 from editor.storage.locks import DriveLocks
 from editor.storage.programs import UNCHANGED, explained
+from editor.storage.sentences import HALF_DELETED
 
 DRIVE_NAME = re.compile(r"drive-([1-9][0-9]*)", re.ASCII)
 
 NOT_CREATED = "The drive was not created."
-HALF_WRITTEN = "What was being written may be there in part."
-HALF_GROWN = "What the drive holds is unchanged; it may have its new size already, and repeating this is safe."
-HALF_DELETED = "The drive may be deleted in part."
-SAME_CONTENT = "The content of the drive and its snapshots is unchanged."
 
 
 class Folder(Protocol):

@@ -12,33 +12,29 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from editor.storage.base import (
-    MAX_DEPTH,
-    Check,
-    Device,
-    StorageError,
-    UnknownDrive,
-    Usage,
-    changed,
-    check_growth,
-    check_same_size,
-    check_size,
-    check_window,
-    content_hash,
-    never,
-    other_head,
-    taken,
-    unknown_layer,
-)
+from editor.storage.base import MAX_DEPTH, Check, Device, StorageError, UnknownDrive, Usage, content_hash, never
 from editor.storage.checks import folder_check, program_check, room_check, usage_of
 from editor.storage.content import held_blocks, window
 from editor.storage.daemon import why_not_fuse
-from editor.storage.folders import HALF_GROWN, HALF_WRITTEN, NOT_CREATED, SAME_CONTENT, FolderStorage
+from editor.storage.folders import NOT_CREATED, FolderStorage
 from editor.storage.layer_pool import LayerPool
 from editor.storage.layers import DriveFolder, Layer, checked, fsync, layer_name, parents, read_layer
 from editor.storage.merge import Tools, merge
 from editor.storage.monitor import PROGRAM
 from editor.storage.programs import UNCHANGED, Damaged, Stopped, Tool, explained, missing_sentence, run
+from editor.storage.sentences import (
+    HALF_GROWN,
+    HALF_WRITTEN,
+    SAME_CONTENT,
+    changed,
+    check_growth,
+    check_same_size,
+    check_size,
+    check_window,
+    other_head,
+    taken,
+    unknown_layer,
+)
 from editor.storage.serving import Serving
 from editor.storage.tree import Unlink, children, next_step
 

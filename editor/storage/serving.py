@@ -8,13 +8,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from editor.storage.base import Device, StorageError, in_use, taken
+from editor.storage.base import Device, StorageError
 from editor.storage.content import Image, of_layer
 from editor.storage.daemon import DEVICE, Daemon, mounted_devices, why_not_fuse
 from editor.storage.layers import DriveFolder, fsync, layer_name, parents, read_layer
 from editor.storage.live import Live
 from editor.storage.monitor import PROGRAM
 from editor.storage.programs import UNCHANGED, DaemonMute, Damaged, ProgramFailed, ProgramHung, explained, run
+from editor.storage.sentences import in_use, taken
 from editor.storage.tree import children
 
 NOT_SERVED = "The drive is not served."

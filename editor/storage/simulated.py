@@ -24,15 +24,10 @@ from editor.storage.base import (
     StorageError,
     UnknownDrive,
     Usage,
-    check_growth,
-    check_size,
-    check_window,
     content_hash,
-    in_use,
     never,
-    other_head,
-    taken,
 )
+from editor.storage.sentences import check_growth, check_size, check_window, in_use, other_head, taken
 from editor.storage.tree import Unlink, chain, children, next_step
 
 BLOCK_BYTES = 4096

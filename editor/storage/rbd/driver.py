@@ -22,14 +22,8 @@ from editor.storage.base import (
     StorageDriver,
     StorageError,
     Usage,
-    check_growth,
-    check_size,
-    check_window,
     content_hash,
-    in_use,
     never,
-    other_head,
-    taken,
 )
 from editor.storage.locks import DriveLocks
 from editor.storage.rbd import ceph
@@ -52,15 +46,27 @@ from editor.storage.rbd.generations import (
 )
 from editor.storage.rbd.images import OBJECT_BYTES, Images
 from editor.storage.rbd.patience import Patience
-from editor.storage.rbd.reclaiming import SAME_CONTENT, Reclaiming
+from editor.storage.rbd.reclaiming import Reclaiming
 from editor.storage.rbd.trash import Trash
 from editor.storage.rbd.trial import checks, remove_old_trials
 from editor.storage.rbd.usage import usage
+from editor.storage.sentences import (
+    HALF_DELETED,
+    HALF_GROWN,
+    HALF_WRITTEN,
+    SAME_CONTENT,
+    changed,
+    check_growth,
+    check_same_size,
+    check_size,
+    check_window,
+    in_use,
+    other_head,
+    taken,
+    unknown_layer,
+)
 from editor.storage.tree import chain
 
-HALF_WRITTEN = "What was being written may be there in part."
-HALF_GROWN = "What the drive holds is unchanged; it may have its new size already, and repeating this is safe."
-HALF_DELETED = "The drive may be deleted in part."
 HALF_MADE = "The drive may have been made already; repeating this is safe."
 UNCONFIRMED = "What the drive holds is unchanged; this may have happened already, and repeating it is safe."
 
@@ -105,12 +111,7 @@ class RbdStorage(StorageDriver):
         with self._explained(HALF_MADE), self._locked(drive):
             found = self._drives.read(drive)
             if found.live is not None:
-                if found.live.size_bytes != size_bytes:
-                    raise StorageError(
-                        f"The storage pool already holds this drive with {found.live.size_bytes} bytes. {UNCHANGED} "
-                        "Delete that drive first.",
-                        permanent=True,
-                    )
+                check_same_size(found.live.size_bytes, size_bytes)
                 return
             self._bury(found)
             name = image_name(drive, layer)
@@ -230,11 +231,7 @@ class RbdStorage(StorageDriver):
     def snapshot(self, drive: int, *, frozen: int, new_layer: int) -> None:
         with self._working(drive, state=UNCONFIRMED) as (found, live):
             if live.head not in {frozen, new_layer}:
-                raise StorageError(
-                    f"The drive has changed meanwhile. {UNCHANGED} Look at the drive again.",
-                    permanent=True,
-                    detail=f"drive {drive}: head is layer {live.head}, expected {frozen}",
-                )
+                raise changed(drive, head=live.head, expected=frozen)
             if self._may_stand(found, live, onto=frozen, new_layer=new_layer):
                 self._spare(drive, live)
                 self._freeze(live, new_layer)
@@ -277,11 +274,7 @@ class RbdStorage(StorageDriver):
                 raise taken(new_layer)
             return False
         if onto not in parents:
-            raise StorageError(
-                f"That snapshot does not exist in the storage pool any more. {UNCHANGED} Choose another snapshot.",
-                permanent=True,
-                detail=f"drive {found.id} has no layer {onto}",
-            )
+            raise unknown_layer(found.id, onto)
         if new_layer <= found.highest:
             raise taken(new_layer)
         below = chain(parents, onto)

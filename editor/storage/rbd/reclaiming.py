@@ -14,6 +14,7 @@ from editor.storage.rbd.images import Images
 from editor.storage.rbd.patience import Patience
 from editor.storage.rbd.phantoms import write_phantoms
 from editor.storage.rbd.trash import Trash, discard_since
+from editor.storage.sentences import SAME_CONTENT
 from editor.storage.tree import next_step
 
 Step = Callable[[Callable[[], bool]], bool]
@@ -21,7 +22,6 @@ Step = Callable[[Callable[[], bool]], bool]
 
 MAX_GENERATIONS = 8
 """Images that are opened with the live one; beyond, one that holds no layer any more is copied out of the way."""
-SAME_CONTENT = "The content of the drive and its snapshots is unchanged."
 
 
 class Reclaiming:
