@@ -29,6 +29,7 @@ from editor.outcome import how_it_went
 from editor.plan import Kind
 from editor.rules import Refused
 from editor.storage.base import StorageError
+from editor.storage.patience import PatientStorage
 from editor.storage.simulated import SimulatedStorage
 from editor.volumes import driver_of
 from snapshots.models import Snapshot
@@ -149,11 +150,12 @@ def test_what_is_left_of_a_drive_that_could_not_be_made_goes_with_its_row(
     logs = DriveArray.objects.create(infrastructure=world.infrastructure, label="logs", size_mb=10240)
     StoragePool.objects.update(engine="qcow2")
     driver = driver_of(StoragePool.objects.get())
+    assert isinstance(driver, PatientStorage)
 
     def fail(*_: object) -> None:
         raise StorageError("The pool is on fire.", permanent=True)
 
-    monkeypatch.setattr(driver, "_switch", fail)
+    monkeypatch.setattr(driver.driver, "_switch", fail)
 
     deploy = world.deploy()
 
