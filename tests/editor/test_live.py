@@ -734,17 +734,21 @@ def test_database_error_is_survived_and_nothing_is_lost(
 ) -> None:
     since = record(world.ours, "drive-1")
     newer_than = follower._newer_than
-    failures = iter([DatabaseError("the disk is gone"), DatabaseError("still gone"), DatabaseError("and still")])
+    failures = [DatabaseError("the disk is gone"), DatabaseError("still gone"), DatabaseError("and still")]
+    begun = threading.Event()
 
     def failing(event_id: int) -> list[tuple[int, int, str, str]]:
-        for failure in failures:
-            raise failure
+        begun.set()
+        if failures:
+            raise failures.pop(0)
         return newer_than(event_id)
 
     async def main() -> None:
         async with following(), opened(world.owner, world.ours, since) as tab:
             await tab.hears()
             monkeypatch.setattr(follower, "_newer_than", failing)
+            # Or the event could be found by a look that began before.
+            await asyncio.to_thread(begun.wait, 10)
 
             event = await sync_to_async(record)(world.ours, "drive-7")
 
