@@ -22,6 +22,7 @@ from editor.iscsi import Export, ExportError, tgt_daemon
 from editor.iscsi.tgt import TgtExporter
 from editor.iscsi.tgt_socket import TgtError, peer
 from editor.storage import StorageDriver
+from editor.storage.patience import PatientStorage
 from editor.storage.qcow2 import Qcow2Storage
 from editor.storage.rbd import RbdStorage
 from tests import ceph
@@ -53,7 +54,8 @@ RECOVERED = re.compile(r".*: (recovering journal|clean, .*|\d+/\d+ files .*)")
 def qcow2(folder: Path) -> Iterator[StorageDriver]:
     pool = folder / "pool"
     pool.mkdir()
-    yield Qcow2Storage(pool)
+    # On threads of its own: a browser of an earlier test leaves an event loop running in this one.
+    yield PatientStorage(Qcow2Storage(pool))
 
 
 @contextmanager
