@@ -8,11 +8,11 @@ verbs are carried out on threads of their own.
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import Future, wait
 from functools import partial
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from editor.storage.base import Check, Device, Found, StorageDriver, StorageError, Usage, never
+from editor.storage.calls import Call
 
 Answer = TypeVar("Answer")
 
@@ -24,37 +24,20 @@ STILL = "The storage pool has not answered to earlier work yet. Nothing more was
 CHECK = "Check that its disk responds."
 
 
-class _Call(Generic[Answer]):
-    """A verb under way, on a thread of its own."""
+class _Verb(Call[Answer]):
+    """A verb under way."""
 
     def __init__(self, drive: int | None) -> None:
+        super().__init__()
         self.drive = drive
-        self.heard_at = time.monotonic()
         self.is_given_up = False
-        self._answer: Future[Answer] = Future()
-
-    def carry_out(self, verb: Callable[[], Answer]) -> None:
-        try:
-            self._answer.set_result(verb())
-        except BaseException as error:  # noqa: BLE001 - whoever waits gets it
-            self._answer.set_exception(error)
-
-    def ends_within(self, seconds: float) -> bool:
-        """Waits for its end, or until nothing was heard of it for so long."""
-        while not self._answer.done() and (left := self.heard_at + seconds - time.monotonic()) > 0:
-            wait([self._answer], left)
-        return self._answer.done()
-
-    def answer(self) -> Answer:
-        """What the verb answers or raises, once it has ended."""
-        return self._answer.result()
 
     @property
     def is_overdue(self) -> bool:
-        return self.is_given_up and not self._answer.done()
+        return self.is_given_up and not self.has_ended
 
 
-def _name(call: _Call[Answer]) -> str:
+def _name(call: _Verb[Answer]) -> str:
     return "the pool" if call.drive is None else f"drive {call.drive}"
 
 
@@ -69,32 +52,33 @@ class PatientStorage(StorageDriver):
     def __init__(self, driver: StorageDriver, *, seconds: float = SECONDS) -> None:
         self.driver = driver
         self._seconds = seconds
-        self._calls: set[_Call[object]] = set()
+        self._calls: set[_Verb[object]] = set()
         self._lock = threading.Lock()
 
     def _look(self, drive: int | None, verb: Callable[[], Answer]) -> Answer:
-        return self._wait(_Call(drive), verb, "")
+        return self._wait(_Verb(drive), verb, "")
 
     def _change(self, drive: int | None, verb: Callable[[], Answer]) -> Answer:
-        return self._wait(_Call(drive), verb, " It may still carry out what it was asked for.")
+        return self._wait(_Verb(drive), verb, " It may still carry out what it was asked for.")
 
-    def _wait(self, call: _Call[Answer], verb: Callable[[], Answer], then: str) -> Answer:
+    def _wait(self, call: _Verb[Answer], verb: Callable[[], Answer], then: str) -> Answer:
         self._begin(call)
-        threading.Thread(target=self._run, args=(call, verb), name=f"drive-{call.drive}", daemon=True).start()
+
+        def carry_out() -> Answer:
+            try:
+                return verb()
+            finally:
+                with self._lock:
+                    self._calls.discard(call)
+
+        call.start(carry_out, name=f"storage: {_name(call)}")
         if call.ends_within(self._seconds):
             return call.answer()
         call.is_given_up = True
         what = f"The storage pool did not answer within {self._seconds:g} seconds.{then}"
         raise StorageError(f"{what} {CHECK}", detail=_name(call))
 
-    def _run(self, call: _Call[Answer], verb: Callable[[], Answer]) -> None:
-        try:
-            call.carry_out(verb)
-        finally:
-            with self._lock:
-                self._calls.discard(call)
-
-    def _begin(self, call: _Call[Answer]) -> None:
+    def _begin(self, call: _Verb[Answer]) -> None:
         """Refuse what would only wait behind others that are overdue."""
         with self._lock:
             overdue = [other for other in self._calls if other.is_overdue]
@@ -144,7 +128,7 @@ class PatientStorage(StorageDriver):
         head: int,
         should_stop: Callable[[], bool] = never,
     ) -> bool:
-        call: _Call[bool] = _Call(drive)
+        call: _Verb[bool] = _Verb(drive)
 
         def asked() -> bool:
             call.heard_at = time.monotonic()

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from editor.storage.base import SECTOR_BYTES
 from editor.storage.rbd import ceph
 from editor.storage.rbd.ceph import Connection
 
@@ -24,7 +25,6 @@ DIRECTORY, NAME = "rbd_directory", "name_"
 PAGE = 1000
 ROOM = "infrastructure-editor.room."
 """How the RADOS objects begin with which it is tried whether there is room: one for each drive, gone at once."""
-SECTOR_BYTES = 512
 
 
 class Images:

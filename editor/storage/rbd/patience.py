@@ -5,12 +5,11 @@ that again and again until they are done: for ever, while the cluster is full or
 librbd takes such a request back.
 """
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import TypeVar
 
 from editor.storage.base import StorageError
+from editor.storage.calls import Call
 
 Answer = TypeVar("Answer")
 
@@ -20,12 +19,12 @@ class Patience:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._begun: dict[int, Future[object]] = {}
+        self._begun: dict[int, Call[object]] = {}
 
     def demand_idle(self, drive: int) -> None:
         """Refuse a drive of which it is not known yet what becomes of the last change."""
         begun = self._begun.get(drive)
-        if begun is not None and not begun.done():
+        if begun is not None and not begun.has_ended:
             raise StorageError(
                 "The Ceph cluster is still at an earlier change of this drive. Nothing more was begun. Check that the "
                 "cluster is not full, and that the target that serves the drive answers.",
@@ -37,26 +36,14 @@ class Patience:
 
         Whoever calls holds the drive.
         """
-        future: Future[Answer] = Future()
-        self._begun[drive] = future  # type: ignore[assignment]
-
-        def carry_out() -> None:
-            try:
-                future.set_result(change())
-            except BaseException as error:  # noqa: BLE001 - whoever waits gets it
-                future.set_exception(error)
-
-        threading.Thread(target=carry_out, name=f"drive-{drive}", daemon=True).start()
-        try:
-            return future.result(self._seconds)
-        except TimeoutError as error:
-            if future.done():
-                raise
+        call: Call[Answer] = Call()
+        self._begun[drive] = call  # type: ignore[assignment]
+        call.start(change, name=f"change of drive {drive}")
+        if not call.ends_within(self._seconds):
             raise StorageError(
                 f"The Ceph cluster did not answer in time: it has not done this within {self._seconds:g} seconds, and "
                 "may do it yet. Check that it is not full, and that the target that serves the drive answers.",
                 detail=f"drive {drive}",
-            ) from error
-        finally:
-            if future.done():
-                self._begun.pop(drive, None)
+            )
+        del self._begun[drive]
+        return call.answer()
