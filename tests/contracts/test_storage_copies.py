@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -132,49 +129,6 @@ def test_disk_that_somebody_else_writes_to_is_not_taken_away(system: FileSystem,
         driver.revert(DRIVE, onto=1, new_layer=head + 1)
 
     assert driver.head(DRIVE) == head + 1
-
-
-def test_live_snapshot_is_one_point_in_time(system: FileSystem) -> None:
-    driver = system.driver()
-    slots, sector = 4096, 4096
-    disk = Disk(driver, size_bytes=slots * sector)
-    begun, acknowledged, stop = 0, 0, threading.Event()
-    moved = threading.Semaphore(0)
-
-    def serve(name: str) -> None:
-        nonlocal begun, acknowledged
-        buffer = mmap.mmap(-1, sector)  # O_DIRECT wants memory of whole pages
-        device = os.open(name, os.O_RDWR | os.O_DIRECT)
-        while not stop.is_set() and begun < slots:
-            buffer[:] = (begun + 1).to_bytes(4) * (sector // 4)
-            begun += 1
-            os.pwrite(device, buffer, (begun - 1) * sector)
-            if begun % 20 == 0:
-                os.fsync(device)
-            acknowledged = begun
-            if begun % 50 == 0:
-                moved.release()
-        os.close(device)
-        moved.release(100)
-
-    server = threading.Thread(target=serve, args=[driver.activate(DRIVE).name])
-    server.start()
-    spans = []
-    for _ in range(4):
-        moved.acquire()
-        before = acknowledged
-        spans.append((disk.snapshot(), before, begun))
-    stop.set()
-    server.join()
-    driver.deactivate(DRIVE)
-
-    for layer, before, after in spans:
-        disk.revert(layer)
-        data = driver.read(DRIVE, offset=0, length=slots * sector)
-        stamps = [data[at : at + sector] for at in range(0, len(data), sector)]
-        count = sum(any(stamp) for stamp in stamps)
-        assert before <= count <= after
-        assert stamps[:count] == [number.to_bytes(4) * (sector // 4) for number in range(1, count + 1)]
 
 
 def test_bytes_that_a_server_gives_back_count_as_changed(system: FileSystem, pool: Path) -> None:

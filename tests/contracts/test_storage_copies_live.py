@@ -1,10 +1,12 @@
-"""Drives of the engines that copy under a real tgtd: what a server sees of snapshots and reverts."""
+"""Drives of the engines that copy while somebody writes: the moment of a snapshot, and what a server sees of it."""
 
 from __future__ import annotations
 
+import mmap
 import os
 import select
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,19 +23,58 @@ from .file_systems import KINDS, FileSystem, mounted
 from .images import TRUTH
 from .initiator import Initiator
 from .iscsi import PREFIX
-from .storage import BLOCK, DRIVE, content
+from .storage import BLOCK, DRIVE, Disk, content
 
 SECTORS = BLOCK // 512
-
-pytestmark = pytest.mark.skipif(
-    tgt_daemon.program_path() is None, reason="tgtd is missing. On Debian: apt-get install tgt"
-)
 
 
 @pytest.fixture(params=KINDS)
 def system(request: pytest.FixtureRequest) -> Iterator[FileSystem]:
     with mounted(request.param) as made:
         yield made
+
+
+def test_snapshot_is_one_point_in_time(system: FileSystem) -> None:
+    driver = system.driver()
+    slots, sector = 4096, 4096
+    disk = Disk(driver, size_bytes=slots * sector)
+    begun, acknowledged, stop = 0, 0, threading.Event()
+    moved = threading.Semaphore(0)
+
+    def serve(name: str) -> None:
+        nonlocal begun, acknowledged
+        buffer = mmap.mmap(-1, sector)  # O_DIRECT wants memory of whole pages
+        device = os.open(name, os.O_RDWR | os.O_DIRECT)
+        while not stop.is_set() and begun < slots:
+            buffer[:] = (begun + 1).to_bytes(4) * (sector // 4)
+            begun += 1
+            os.pwrite(device, buffer, (begun - 1) * sector)
+            if begun % 20 == 0:
+                os.fsync(device)
+            acknowledged = begun
+            if begun % 50 == 0:
+                moved.release()
+        os.close(device)
+        moved.release(100)
+
+    server = threading.Thread(target=serve, args=[driver.activate(DRIVE).name])
+    server.start()
+    spans = []
+    for _ in range(4):
+        moved.acquire()
+        before = acknowledged
+        spans.append((disk.snapshot(), before, begun))
+    stop.set()
+    server.join()
+    driver.deactivate(DRIVE)
+
+    for layer, before, after in spans:
+        disk.revert(layer)
+        data = driver.read(DRIVE, offset=0, length=slots * sector)
+        stamps = [data[at : at + sector] for at in range(0, len(data), sector)]
+        count = sum(any(stamp) for stamp in stamps)
+        assert before <= count <= after
+        assert stamps[:count] == [number.to_bytes(4) * (sector // 4) for number in range(1, count + 1)]
 
 
 @pytest.fixture
@@ -48,6 +89,7 @@ def exporter(system: FileSystem, tmp_path: Path) -> Iterator[TgtExporter]:
         os.close(process)
 
 
+@pytest.mark.skipif(tgt_daemon.program_path() is None, reason="tgtd is missing. On Debian: apt-get install tgt")
 def test_server_writes_on_while_snapshots_are_taken_and_finds_what_was_after_a_revert(
     system: FileSystem, exporter: TgtExporter
 ) -> None:
