@@ -60,12 +60,10 @@ settings.WHITENOISE_AUTOREFRESH = True
 django.setup()
 
 from django.db import connection  # noqa: E402 - only now
+from django.db.migrations.loader import MigrationLoader  # noqa: E402 - only now
+from django.db.migrations.recorder import MigrationRecorder  # noqa: E402 - only now
 
-from tests import sqlite  # noqa: E402 - only now
 from tests.killing import Points  # noqa: E402 - only now
-
-if "PYTEST_XDIST_WORKER" not in os.environ and connection.vendor == "sqlite":
-    sqlite.migrate_meanwhile(Path(os.environ["DATA_DIR"]))
 
 ON_ONE_DATABASE = (
     *("actions", "admin", "backup", "commands", "crashes", "demo", "estimate"),
@@ -75,6 +73,7 @@ UNITS = ("contracts", "editor", "snapshots")
 WHOLE = (
     *("admin", "backup", "commands", "demo", "page", "serve", "urls", "views"),  # from the outside
     *("deployer", "estimate", "stopped"),  # whole deploys, from the drawing to what is real
+    "upgrades",  # all migrations
     *("looking", "strange"),  # a worker that passes again and again over what it does not expect
     *("at_once", "concurrency", "random", "together"),  # many at a time, in any order
     *("crash", "leftovers", "live", "qcow2_power"),  # killed at any point, and while it is written to
@@ -93,8 +92,10 @@ def _is_for_lab(path: Path) -> bool:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> Literal[True] | None:
     """Modules of which no test would be chosen are not read, which each process would do for seconds."""
+    chosen = config.option.markexpr
+    if collection_path.parent == Path(__file__).parent and collection_path.is_dir():
+        return True if chosen == "unit" and collection_path.name not in UNITS else None
     if collection_path.name.startswith("test_") and collection_path.suffix == ".py":
-        chosen = config.option.markexpr
         if chosen == "unit" and not _has_units(collection_path):
             return True
         if chosen in {"unit", "not lab"} and _is_for_lab(collection_path):
@@ -112,7 +113,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _is_for_lab(item.path):
             item.add_marker("lab")
-        if _has_units(item.path) and not item.get_closest_marker("lab"):
+        asks_pages = "client" in getattr(item, "fixturenames", ())
+        if _has_units(item.path) and not asks_pages and not item.get_closest_marker("lab"):
             item.add_marker("unit")
         on_one = any(word in item.path.stem for word in ON_ONE_DATABASE)
         # What qcow2 does is the same whatever database asks for it.
@@ -122,13 +124,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_keepdb(django_db_modify_db_settings: None, django_db_blocker: DjangoDbBlocker) -> bool:
-    """Whether the database of this process is there already: on SQLite a copy of one in which all migrations ran."""
-    if connection.vendor != "sqlite":
-        return False
+def django_db_use_migrations() -> bool:
+    """Whether migrations make the tables: that takes as long as fifty tests, in each process.
+
+    On SQLite the models make them. That both make the same is checked by `makemigrations --check`, and what migrations
+    do to rows by test_upgrades; all walks in a browser begin with them.
+    """
+    return connection.vendor != "sqlite"
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_use_migrations: bool, django_db_blocker: DjangoDbBlocker) -> None:
+    """The database says of itself that all migrations ran, as backups and restores ask."""
+    if django_db_use_migrations:
+        return
+    settings.MIGRATION_MODULES = {}  # pytest-django hides them, to have the models make the tables
     with django_db_blocker.unblock():
-        sqlite.copy_migrated(Path(os.environ["DATA_DIR"]), to=connection.settings_dict["TEST"]["NAME"])
-    return True
+        recorder = MigrationRecorder(connection)
+        recorder.ensure_schema()
+        for app, name in MigrationLoader(None).disk_migrations or ():
+            recorder.record_applied(app, name)
 
 
 def pytest_collection_finish() -> None:
