@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -16,14 +17,24 @@ marks = st.integers(0, 9)
 choices = st.integers(0, 99)
 
 
+def walk(make: Callable[[], StorageDriver], *, times: int, steps: int) -> None:
+    """Walks that often, each time with an engine of `make` that knows no drive; raises at the first broken promise."""
+
+    class Here(Walk):
+        driver_of_its_own = staticmethod(make)
+
+    Here.TestCase.settings = settings(max_examples=times, stateful_step_count=steps, deadline=None, database=None)
+    Here.TestCase("runTest").runTest()
+
+
 class Walk(RuleBasedStateMachine):
     """One drive; `kept` is what the product's table of snapshots would say, oldest first."""
 
-    make: Callable[[], StorageDriver]
+    driver_of_its_own: Callable[[], StorageDriver]
 
     def __init__(self) -> None:
         super().__init__()
-        self.driver = type(self).make()
+        self.driver = type(self).driver_of_its_own()
         self.disk = Disk(self.driver, DRIVE, FEWEST * BLOCK)
         self.now = [0] * FEWEST
         self.kept: list[tuple[int, list[int]]] = []

@@ -65,11 +65,16 @@ def as_ordinary_user(*arguments: str) -> subprocess.CompletedProcess[str]:
     pytest.skip("no Python here that another user may start")
 
 
+@pytest.fixture(scope="module")
+def ordinary_user() -> None:
+    if as_ordinary_user("-c", "import editor.storage").returncode:
+        pytest.skip("another user may not read this checkout, or has no Python that is new enough")
+
+
+@pytest.mark.usefixtures("ordinary_user")
 @pytest.mark.parametrize("option", [None, "user_subvol_rm_allowed"])
 def test_ordinary_user_needs_no_root(option: str | None) -> None:
     """Nor the mount option; that it is not there is told, because removal takes longer then."""
-    if as_ordinary_user("-c", "import editor.storage").returncode:
-        pytest.skip("another user may not read this checkout, or has no Python that is new enough")
     with mounted("btrfs") as system:
         if option:
             system.remount(option)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from editor.storage import Check, Device, Found, StorageError, UnknownDrive
@@ -21,7 +21,6 @@ from .copy_pools import assert_layers_read, assert_tidy, copied, prepared
 from .file_systems import KINDS, FileSystem, mounted
 from .images import TRUTH
 from .storage import BLOCK, DRIVE, MIB, SIZE, Disk, content
-from .storage_model import Walk
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -57,17 +56,6 @@ def refused(attempt: Callable[[], object]) -> StorageError:
     with pytest.raises(StorageError) as error:
         attempt()
     return error.value
-
-
-def test_walks_end_where_the_model_ends(system: FileSystem) -> None:
-    class CopyWalk(Walk):
-        make = staticmethod(system.driver)
-
-    CopyWalk.TestCase.settings = settings(max_examples=10, stateful_step_count=20, deadline=None, database=None)
-    CopyWalk.TestCase("runTest").runTest()
-
-
-# Serving
 
 
 def test_device_stays_the_same_file_while_snapshots_are_taken(system: FileSystem, pool: Path) -> None:

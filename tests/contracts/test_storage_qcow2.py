@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from editor.storage import Found, StorageDriver, StorageError
 from editor.storage.base import HASH_BLOCK_BYTES, content_hash
@@ -20,7 +19,6 @@ from editor.storage.qcow2 import Qcow2Storage
 
 from .images import TRUTH, assert_layers_read, assert_tidy, prepared
 from .storage import BLOCK, DRIVE, MIB, SIZE, Disk, StorageContract, content
-from .storage_model import Walk
 
 
 class TestQcow2Storage(StorageContract):
@@ -36,20 +34,6 @@ def pool(tmp_path: Path) -> Path:
     pool = tmp_path / "pool"
     pool.mkdir()
     return pool
-
-
-def test_walks_end_where_the_model_ends(tmp_path: Path) -> None:
-    pools = iter(range(1000))
-
-    class Qcow2Walk(Walk):
-        @staticmethod
-        def make() -> StorageDriver:
-            pool = tmp_path / str(next(pools))
-            pool.mkdir()
-            return Qcow2Storage(pool)
-
-    Qcow2Walk.TestCase.settings = settings(max_examples=3, stateful_step_count=10, deadline=None, database=None)
-    Qcow2Walk.TestCase("runTest").runTest()
 
 
 def fake(folder: Path, script: str) -> str:

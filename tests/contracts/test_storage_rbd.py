@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from editor.storage import Cluster, StorageError, Usage, driver_for
 from editor.storage.rbd import RbdStorage, ceph, differences, images, reclaiming, trial
@@ -22,7 +21,7 @@ from tests.ceph import CephCluster, why_not
 
 from .rbd_images import FAR, SIZE, TRUTH, assert_nothing_left, contents, emptied, engine, prepared
 from .storage import BLOCK, DRIVE, MIB, Disk, StorageContract, content
-from .storage_model import Walk
+from .storage_model import walk
 
 FULL = r"^The Ceph pool drives is full\."
 
@@ -54,12 +53,7 @@ def test_promises_are_kept_in_any_order(driver: RbdStorage) -> None:
         driver.delete_drive(DRIVE)
         return driver
 
-    class RbdWalk(Walk):
-        make = staticmethod(empty)
-
-    case = RbdWalk.TestCase
-    case.settings = settings(max_examples=3, stateful_step_count=12, deadline=None, database=None)
-    case("runTest").runTest()
+    walk(empty, times=3, steps=12)
 
 
 @needs_cluster

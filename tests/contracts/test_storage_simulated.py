@@ -8,28 +8,18 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from editor.storage import StorageDriver, StorageError, driver_for
-from editor.storage.base import MAX_DEPTH, never
+from editor.storage.base import never
 from editor.storage.simulated import SimulatedStorage
 
 from .storage import DRIVE, Disk, StorageContract, content
-from .storage_model import Walk
 
 
 class TestSimulatedStorage(StorageContract):
     @pytest.fixture
     def driver(self) -> StorageDriver:
         return SimulatedStorage()
-
-
-class SimulatedWalk(Walk):
-    make = SimulatedStorage
-
-
-TestSimulatedWalk = SimulatedWalk.TestCase
-TestSimulatedWalk.settings = settings(max_examples=50, stateful_step_count=MAX_DEPTH - 5, deadline=None, database=None)
 
 
 class TestForTests:
