@@ -118,7 +118,8 @@ def take_away(drive: Drive, *, for_good: bool = False) -> None:
     else:
         one.withdraw(iqn)
     driver.deactivate(drive.pk)
-    _note(drive, exported=False)
+    # For work that is done at once, pages and worker need not look up: whoever does it tells what became of it.
+    _note(drive, exported=False, tell=for_good)
 
 
 def _remove_others(one: Exporter, iqn: str, served: Iterable[str]) -> None:
@@ -174,10 +175,10 @@ def note_failure(drive: Drive, error: StorageError) -> None:
         Event.objects.record(infrastructure, result=Result.SILENT, topics=[drive.topic, drive.drive_array.topic])
 
 
-def _note(drive: Drive, *, exported: bool) -> None:
+def _note(drive: Drive, *, exported: bool, tell: bool = True) -> None:
     with transaction.atomic():
         rows = Drive.objects.filter(pk=drive.pk).exclude(exported=exported, export_error="")
-        if rows.update(exported=exported, export_error=""):
+        if rows.update(exported=exported, export_error="") and tell:
             infrastructure = drive.drive_array.infrastructure_id
             Event.objects.record(infrastructure, result=Result.SILENT, topics=[drive.topic, drive.drive_array.topic])
 

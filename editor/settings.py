@@ -300,6 +300,7 @@ SECRETS_KEY_FILE = Path(_key_file).expanduser().absolute() if _key_file else Non
 
 # Each answers the jobs that its package has for the worker.
 RECONCILE_STEPS = [
+    "snapshots.reconcile.jobs",  # first, since somebody waits for it
     "editor.replacement.jobs",
     "editor.connection.jobs",
     "editor.servers.jobs",
@@ -307,7 +308,6 @@ RECONCILE_STEPS = [
     "editor.volumes.jobs",
     "editor.export_watch.jobs",
     "editor.pools.jobs",
-    "snapshots.reconcile.jobs",
     "snapshots.upkeep.jobs",
 ]
 # Each answers what is amiss with a drive: `manage.py reconcile --audit` (see editor.audit).
