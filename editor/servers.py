@@ -180,16 +180,20 @@ def read(pk: int) -> Power:
     return _read(server)
 
 
-def read_twice(pk: int) -> Power:
+def read_twice(pk: int, meanwhile: Callable[[], None] | None = None) -> Power:
     """As `read`, for what must not go wrong: answers off only when the BMC says so twice within a moment.
 
     A BMC that just restarted, or whose machine is being reset, may say "off" once. Whoever asks has the machine
-    held, so that nobody here powers it on meanwhile.
+    held, so that nobody here powers it on meanwhile. `meanwhile` is called once it said so, and may raise; the second
+    answer is from after that.
     """
     reading = read(pk)
     if reading != Power.OFF:
         return reading
-    time.sleep(MOMENT_SECONDS)
+    over = time.monotonic() + MOMENT_SECONDS
+    if meanwhile:
+        meanwhile()
+    time.sleep(max(0.0, over - time.monotonic()))
     return read(pk)
 
 

@@ -209,18 +209,15 @@ def _revert(snapshot: Snapshot, step: Step) -> timedelta | None:
         _settle_not_done(snapshot, f"could not revert to #{snapshot.number}:", str(error), error.detail, begun=False)
         return None
     if step == Step.DO:
-        why = _why_not_off_now(drive) or ""
-        if not why:
-            try:
-                # The second witness: whoever is logged in is not off, whatever its BMC says. From here on nobody can
-                # log in, so nobody writes to what is being replaced.
-                exports.take_away(drive)
+        try:
+            why = _why_not_let_go(drive) or ""
+            if not why:
                 driver.revert(drive.pk, onto=snapshot.layer, new_layer=snapshot.new_layer)
-            except StorageError as error:
-                why, detail = str(error), error.detail
-            else:
-                _settle_reverted(snapshot, exports.bring_back_or_note(drive))
-                return None
+        except StorageError as error:
+            why, detail = str(error), error.detail
+        if not why:
+            _settle_reverted(snapshot, exports.bring_back_or_note(drive))
+            return None
     try:
         undone = driver.abandon(drive.pk, new_layer=snapshot.new_layer)
         if not undone:
@@ -237,15 +234,19 @@ def _revert(snapshot: Snapshot, step: Step) -> timedelta | None:
     return None
 
 
-def _why_not_off_now(drive: Drive) -> str | None:
-    """Asks the BMC itself: what is stored may be seconds old, and a server may be switched on by hand.
+def _why_not_let_go(drive: Drive) -> str | None:
+    """Takes the drive from its server; answers why not to go on, since that is not off. Raises as `take_away`.
 
-    The drive is held meanwhile, so nobody here powers the machine on.
+    The BMC itself is asked: what is stored may be seconds old, and a server may be switched on by hand. The second
+    witness is the target: whoever is logged in is not off, whatever its BMC says. From then on nobody can log in, so
+    nobody writes to what is being replaced; the BMC's second answer is from then. The drive is held, so nobody here
+    powers the machine on meanwhile.
     """
     instance = drive.instance
     if instance is None or instance.server_id is None:
+        exports.take_away(drive)
         return None
-    reading = servers.read_twice(instance.server_id)
+    reading = servers.read_twice(instance.server_id, meanwhile=lambda: exports.take_away(drive))
     if reading == Power.OFF:
         return None
     if reading == Power.UNKNOWN:

@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from editor import export_watch, exports, iscsi, pool_devices
 from editor.iscsi import ExportError
 from editor.iscsi_names import initiator_iqn, serial_number, target_iqn
-from editor.models import Drive, Event, Instance, StoragePool
+from editor.models import Drive, Event, Instance, Server, StoragePool
 from editor.rules import Refused, why_not_touch_bytes
 from editor.storage import Device, Disturbing, StorageError
 from editor.storage.simulated import SimulatedStorage
@@ -346,6 +346,26 @@ def test_server_that_is_logged_in_is_not_off_whatever_its_bmc_says(served: World
     assert trouble is not None
     assert f"{initiator_iqn(served.instance)} is still logged in from 192.0.2.7" in trouble.text
     assert (served.content(), served.drive.hold, is_served(served)) == ("second", "", True)
+
+
+def test_server_that_starts_while_its_drive_is_taken_away_finds_what_it_left(served: World) -> None:
+    snapshot = served.take("first")
+    served.write("second")
+    served.switch_off()
+
+    def by_hand() -> None:
+        Server.objects.filter(pk=served.server.pk).update(address=f"simulated://by-hand-{served.pk}?start=on")
+
+    driver(served).after("deactivate", by_hand)
+
+    served.revert(snapshot)
+    served.work()
+
+    trouble = served.drive.trouble
+    assert trouble is not None
+    assert trouble.text.startswith("web-1 is on. Shut it down, then revert again. Read back at")
+    assert (served.content(), served.numbers(), served.drive.hold) == ("second", [1], "")
+    assert is_served(served)
 
 
 def test_open_session_that_is_known_stands_against_a_revert_and_against_commands(served: World) -> None:
