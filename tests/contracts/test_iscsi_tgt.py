@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from editor.iscsi import Export, ExportError, tgt_daemon
-from editor.iscsi.tgt_socket import Mode, Op
+from editor.iscsi import Export, ExportError
+from editor.iscsi.tgt import daemon as tgt_daemon
+from editor.iscsi.tgt.socket import Mode, Op
 
 from .initiator import AUTHENTICATION_FAILED, NOT_FOUND, CheckCondition, Initiator, LoginRefused
 from .iscsi import PREFIX, ExporterContract, Refused, served

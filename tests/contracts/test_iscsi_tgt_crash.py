@@ -20,9 +20,10 @@ from typing import Any
 
 import pytest
 
-from editor.iscsi import Export, ExportError, exporter_for, tgt_daemon
-from editor.iscsi.tgt import TgtExporter
-from editor.iscsi.tgt_socket import FILE, Mode, Op
+from editor.iscsi import Export, ExportError, exporter_for
+from editor.iscsi.tgt import TgtExporter, portals
+from editor.iscsi.tgt import daemon as tgt_daemon
+from editor.iscsi.tgt.socket import FILE, Mode, Op
 from editor.storage.base import Device
 from tests.e2e.product import free_port
 from tests.killing import Killed
@@ -302,7 +303,7 @@ def test_taken_port_is_told_and_nothing_listens_elsewhere(network: RealNetwork) 
 def test_port_that_is_taken_at_the_last_moment_is_told(network: RealNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     """tgtd then listens at every address of the machine, which it must not go on doing."""
     host, _, port = network.tgt.portal.rpartition(":")
-    monkeypatch.setattr(network.tgt.daemon, "_demand_free_portal", lambda: None)
+    monkeypatch.setattr(portals, "demand_free", lambda portal: None)
 
     with socket.create_server((host, int(port))), pytest.raises(ExportError) as told:
         network.published()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from editor.iscsi import ExportError, tgt_daemon
-from editor.iscsi.tgt_socket import Mode, Op
+from editor.iscsi import ExportError
+from editor.iscsi.tgt import daemon as tgt_daemon
+from editor.iscsi.tgt.socket import Mode, Op
 from editor.storage.rbd.driver import RbdStorage
 from tests import ceph
 

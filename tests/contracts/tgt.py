@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from editor.iscsi import Export, tgt_daemon
+from editor.iscsi import Export
 from editor.iscsi.tgt import TgtExporter
-from editor.iscsi.tgt_socket import TgtError, peer
+from editor.iscsi.tgt import daemon as tgt_daemon
+from editor.iscsi.tgt.socket import TgtError, peer
 from editor.storage.base import Device
 from tests.e2e.product import free_port
 

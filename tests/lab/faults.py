@@ -22,7 +22,7 @@ import pytest
 from pytest_django import Settings
 
 from editor import deploys
-from editor.iscsi import tgt_daemon
+from editor.iscsi.tgt import daemon as tgt_daemon
 from editor.models import Deploy, DeployState
 from editor.volumes import driver_of
 from snapshots import actions

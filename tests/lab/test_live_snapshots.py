@@ -18,9 +18,10 @@ from typing import Self
 
 import pytest
 
-from editor.iscsi import Export, ExportError, tgt_daemon
+from editor.iscsi import Export, ExportError
 from editor.iscsi.tgt import TgtExporter
-from editor.iscsi.tgt_socket import TgtError, peer
+from editor.iscsi.tgt import daemon as tgt_daemon
+from editor.iscsi.tgt.socket import TgtError, peer
 from editor.storage import StorageDriver
 from editor.storage.patience import PatientStorage
 from editor.storage.qcow2 import Qcow2Storage

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from editor.iscsi import Export, tgt_daemon
-from editor.iscsi.tgt_socket import peer
+from editor.iscsi import Export
+from editor.iscsi.tgt import daemon as tgt_daemon
+from editor.iscsi.tgt.socket import peer
 from editor.storage import Device
 from tests.contracts import server
 from tests.contracts.server import Server, wait_until

@@ -16,8 +16,8 @@ import pytest
 from pytest_django import Settings
 
 from editor import exports
-from editor.iscsi import tgt_daemon
 from editor.iscsi.tgt import TgtExporter
+from editor.iscsi.tgt import daemon as tgt_daemon
 from editor.rules import Refused
 from editor.storage import StorageError
 from editor.storage.monitor import Monitor

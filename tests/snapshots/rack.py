@@ -17,7 +17,7 @@ from editor import exports
 from editor.chap import chap_password
 from editor.iscsi import Export
 from editor.iscsi.tgt import TgtExporter
-from editor.iscsi.tgt_socket import TgtError, peer
+from editor.iscsi.tgt.socket import TgtError, peer
 from editor.iscsi_names import chap_user, initiator_iqn, serial_number, target_iqn
 from editor.storage import Device
 from editor.volumes import driver_of

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from editor.iscsi import tgt_daemon
+from editor.iscsi.tgt import daemon as tgt_daemon
 from editor.storage.rbd import RbdStorage
 from editor.volumes import driver_of
 from snapshots import actions

@@ -3,7 +3,7 @@
 It is nobody's child for long: it goes on when we end, and the next process finds it by its socket. All of it is in one
 folder that only its user may enter:
 
-    socket.0            its management socket (see editor.iscsi.tgt_socket); socket.0.lock keeps a second tgtd away
+    socket.0            its management socket (see editor.iscsi.tgt.socket); socket.0.lock keeps a second tgtd away
     lock                held by whoever changes something
     tgtd.log, tgtd.pid  for people
 
@@ -16,23 +16,22 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import ipaddress
 import os
 import resource
 import select
 import shutil
-import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from editor.iscsi import tgt_text
 from editor.iscsi.base import ExportError
-from editor.iscsi.tgt_socket import (
+from editor.iscsi.tgt import portals, replies
+from editor.iscsi.tgt.socket import (
     ALL_TARGETS,
     SOCKET,
+    Code,
     HungUp,
     Mode,
     NoAnswer,
@@ -102,14 +101,22 @@ class Daemon:
             self._gate.release()
 
     def ask(self, mode: Mode, op: Op, *, tid: int = ALL_TARGETS, **parameters: str) -> str:
-        """As `tgt_socket.send`. `parameters` go in their order, an underscore in their names for a hyphen."""
+        """As `socket.send`. `parameters` go in their order, an underscore in their names for a hyphen."""
         text = ",".join(f"{name.replace('_', '-')}={value}" for name, value in parameters.items())
         return self.send(mode, op, text, tid=tid)
+
+    def ask_unless(self, fine: Code, mode: Mode, op: Op, *, tid: int = ALL_TARGETS, **parameters: str) -> None:
+        """Ask; the answer that it is so already is fine."""
+        try:
+            self.ask(mode, op, tid=tid, **parameters)
+        except Said as error:
+            if error.code != fine:
+                raise
 
     def send(
         self, mode: Mode, op: Op, text: str, *, tid: int = ALL_TARGETS, lun: int = 0, seconds: float | None = None
     ) -> str:
-        """As `tgt_socket.send`; a tgtd that ends instead of answering is not running."""
+        """As `socket.send`; a tgtd that ends instead of answering is not running."""
         try:
             return send(self.folder, mode, op, text, tid=tid, lun=lun, seconds=seconds or self.seconds)
         except HungUp as error:
@@ -181,7 +188,7 @@ class Daemon:
                 f"The iSCSI target tgtd could not do this. {STATE_UNKNOWN} Its log says more: {self.folder / LOG}",
                 detail=self._with_log(error),
             ) from error
-        except tgt_text.Unreadable as error:
+        except replies.Unreadable as error:
             raise ExportError(
                 "What the iSCSI target tgtd says cannot be understood. Nothing was changed. "
                 "Check that its version is 1.0.85 or newer and that nobody else uses it.",
@@ -200,7 +207,7 @@ class Daemon:
         program = program_path()
         if program is None:
             raise ExportError(missing_sentence() or "")
-        self._demand_free_portal()
+        portals.demand_free(self.portal)
         with open(self.folder / LOG, "ab", opener=_private) as log:
             self._child = subprocess.Popen(
                 # Options after a portal that cannot be had are not read.
@@ -220,9 +227,9 @@ class Daemon:
         _allow_all_files(self._child.pid)
         life = self._wait_for(self._child)
         # When its portal was taken at this very moment it listens everywhere instead, at port 3260.
-        if self._portals() != {self._normal_portal()}:
+        if self._portals() != {portals.normal(self.portal)}:
             self.end()
-            raise self._taken("tgtd could not listen there")
+            raise portals.taken(self.portal, self._with_log("tgtd could not listen there"))
         with open(self.folder / "tgtd.pid", "w", opener=_private) as file:
             file.write(f"{life.split()[1]}\n")
         return life
@@ -249,51 +256,19 @@ class Daemon:
 
     def _settle(self) -> None:
         """Let a tgtd that was started for another portal listen at ours only."""
-        wanted = self._normal_portal()
-        portals = self._portals()
-        if wanted not in portals:
-            self._demand_free_portal()
+        wanted = portals.normal(self.portal)
+        found = self._portals()
+        if wanted not in found:
+            portals.demand_free(self.portal)
             try:
                 self.ask(Mode.PORTAL, Op.NEW, portal=self.portal)
             except Said as error:
-                raise self._taken(str(error)) from error
-        for portal in portals - {wanted}:
+                raise portals.taken(self.portal, self._with_log(error)) from error
+        for portal in found - {wanted}:
             self.ask(Mode.PORTAL, Op.DELETE, portal=portal)
 
     def _portals(self) -> frozenset[str]:
-        return tgt_text.portals(self.ask(Mode.PORTAL, Op.SHOW))
-
-    def _normal_portal(self) -> str:
-        host, port = self._address()
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-    def _address(self) -> tuple[str, int]:
-        host, _, port = self.portal.rpartition(":")
-        return str(ipaddress.ip_address(host.strip("[]"))), int(port)
-
-    def _demand_free_portal(self) -> None:
-        host, port = self._address()
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind((host, port))
-                listener.listen()
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    raise self._taken(str(error)) from error
-                raise ExportError(
-                    f"tgtd cannot listen at {self.portal}: {os.strerror(error.errno or errno.EIO)}. "
-                    "No drive is served. Set ISCSI_PORTAL to an address of this machine, then try again.",
-                    detail=str(error),
-                ) from error
-
-    def _taken(self, detail: str) -> ExportError:
-        return ExportError(
-            f"Another program listens at {self.portal}, where drives are to be served. No drive is served there. "
-            "End that program or set ISCSI_PORTAL to another port, then try again.",
-            detail=self._with_log(detail),
-        )
+        return replies.portals(self.ask(Mode.PORTAL, Op.SHOW))
 
     # The folder
 

@@ -19,26 +19,20 @@ gaps, and tgtd dies of one.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
-import re
 import secrets
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from editor.iscsi import tgt_text
-from editor.iscsi.base import LUN, Export, Exporter, ExportError, Session, Target, still_open
-from editor.iscsi.tgt_daemon import ANSWER_SECONDS, Daemon, missing_sentence
-from editor.iscsi.tgt_names import BACKINGS, GUARD, check
-from editor.iscsi.tgt_notes import Known, Made, Notes
-from editor.iscsi.tgt_socket import Code, Mode, NotRunning, Op, Said
-from editor.iscsi.tgt_text import Row
-from editor.storage.base import Device
-
-VENDOR, PRODUCT = "EDITOR", "DRIVE"
-OPEN_SECONDS = {"file": ANSWER_SECONDS, "rbd": 30.0}
+from editor.iscsi.base import LUN, Export, Exporter, ExportError, Target
+from editor.iscsi.tgt.accounts import Accounts
+from editor.iscsi.tgt.daemon import Daemon, missing_sentence
+from editor.iscsi.tgt.names import BACKINGS, check
+from editor.iscsi.tgt.notes import Known, Made, Notes
+from editor.iscsi.tgt.replies import Row
+from editor.iscsi.tgt.socket import Code, Mode, NotRunning, Op, Said
+from editor.iscsi.tgt.targets import Targets
+from editor.iscsi.tgt.units import add_unit
 
 
 class TgtExporter(Exporter):
@@ -48,18 +42,20 @@ class TgtExporter(Exporter):
         self.portal = portal
         self.daemon = Daemon(folder, portal)
         self._notes = Notes(self.daemon.folder)
+        self._accounts = Accounts(self.daemon, self._notes)
+        self._targets = Targets(self.daemon, self._notes, self._accounts)
 
     # The seam
 
     def publish(self, export: Export) -> None:
         check(export)
         with self.daemon.explained(), self.daemon.held():
-            self._guard()
+            self._accounts.guard()
             life = self.daemon.run()
-            self._have_account(self._guard(), None, life)
+            self._accounts.have(self._accounts.guard(), None, life)
             if self._bring_back(export, life):
                 return
-            row = self._row(export.iqn)
+            row = self._targets.row(export.iqn)
             if row is not None and (not row.guarded or row.initiators - {export.initiator}):
                 self._delete(row)
                 row = None
@@ -70,12 +66,12 @@ class TgtExporter(Exporter):
 
     def withdraw(self, iqn: str, *, dead: bool = False) -> None:
         with self.daemon.explained(), self._alone():
-            row = self._noted_row(iqn) or self._row_if_any(iqn)
+            row = self._targets.noted_row(iqn) or self._targets.row_if_any(iqn)
             if row is None:
                 return
             if row.lun is None:
                 if not dead:
-                    self._demand_unused(row)
+                    self._targets.demand_unused(row)
             else:
                 with self._closed(row):
                     self._take_unit(row, dead=dead)
@@ -85,7 +81,7 @@ class TgtExporter(Exporter):
 
     def remove(self, iqn: str) -> None:
         with self.daemon.explained(), self._alone():
-            rows = self._rows_if_any()
+            rows = self._targets.rows_if_any()
             row = rows.get(iqn)
             if row is None:
                 self._notes.forget(iqn)
@@ -94,7 +90,7 @@ class TgtExporter(Exporter):
             for user in row.users:
                 if not any(user in other.users for other in rows.values() if other is not row):
                     self._notes.forget_account(user)
-                    self._ask_unless(Code.NO_USER, Mode.ACCOUNT, Op.DELETE, user=user)
+                    self.daemon.ask_unless(Code.NO_USER, Mode.ACCOUNT, Op.DELETE, user=user)
 
     def targets(self) -> dict[str, Target]:
         with self.daemon.explained():
@@ -104,9 +100,9 @@ class TgtExporter(Exporter):
                     device=row.says("Backing store path"),
                     initiators=row.initiators,
                     users=row.users,
-                    sessions=self._sessions(row) if row.sessions is None else row.sessions,
+                    sessions=self._targets.sessions(row) if row.sessions is None else row.sessions,
                 )
-                for row in self._rows_if_any().values()
+                for row in self._targets.rows_if_any().values()
             }
 
     def names(self) -> Iterable[str]:
@@ -121,14 +117,14 @@ class TgtExporter(Exporter):
 
     def stop(self) -> None:
         with self.daemon.explained(), self._alone(), contextlib.suppress(NotRunning):
-            for row in self._rows().values():
-                self._demand_unused(row)
+            for row in self._targets.rows().values():
+                self._targets.demand_unused(row)
             # From here on tgtd takes no connection; one may have been on its way.
             self.daemon.ask(Mode.SYSTEM, Op.UPDATE, State="offline")
             try:
-                rows = list(self._rows().values())
+                rows = list(self._targets.rows().values())
                 for row in rows:
-                    self._demand_unused(row)
+                    self._targets.demand_unused(row)
                 for row in rows:
                     self._delete(row, forget=False, what="Drives that no server uses are not served for the moment.")
                 self.daemon.end()
@@ -150,12 +146,12 @@ class TgtExporter(Exporter):
             or not known.withdrawn
             or known.made != _made(export, life)
             or not self._notes.was_told(export.user, export.password, life)
-            or not self._is_there(known.tid)
+            or not self._targets.is_there(known.tid)
         ):
             return False
         self._notes.remember(export.iqn, Known(known.tid, export.device, known.made))
-        self._add_unit(known.tid, export.device, export.serial)
-        self._ask_unless(Code.ACL_EXIST, Mode.TARGET, Op.BIND, tid=known.tid, initiator_name=export.initiator)
+        add_unit(self.daemon, known.tid, export.device, export.serial)
+        self.daemon.ask_unless(Code.ACL_EXIST, Mode.TARGET, Op.BIND, tid=known.tid, initiator_name=export.initiator)
         return True
 
     def _create(self, export: Export, life: str) -> None:
@@ -168,17 +164,17 @@ class TgtExporter(Exporter):
             if error.code != Code.TARGET_EXIST:
                 raise
             # The number is another's, or the folder was emptied and the target is there.
-            row = self._rows().get(export.iqn)
+            row = self._targets.rows().get(export.iqn)
             if row is not None:
                 self._delete(row)
             tid = _new_tid()
             self._notes.remember(export.iqn, Known(tid, export.device))
             self.daemon.ask(Mode.TARGET, Op.NEW, tid=tid, targetname=export.iqn)
         try:
-            self.daemon.ask(Mode.ACCOUNT, Op.BIND, tid=tid, user=self._guard())
-            self._have_account(export.user, export.password, life)
+            self.daemon.ask(Mode.ACCOUNT, Op.BIND, tid=tid, user=self._accounts.guard())
+            self._accounts.have(export.user, export.password, life)
             self.daemon.ask(Mode.ACCOUNT, Op.BIND, tid=tid, user=export.user)
-            self._add_unit(tid, export.device, export.serial)
+            add_unit(self.daemon, tid, export.device, export.serial)
             self.daemon.ask(Mode.TARGET, Op.BIND, tid=tid, initiator_name=export.initiator)
             self._notes.remember(export.iqn, Known(tid, export.device, _made(export, life)))
         except BaseException:
@@ -192,7 +188,7 @@ class TgtExporter(Exporter):
         right = Known(row.tid, export.device, _made(export, life))
         if known and known != right:
             self._notes.remember(export.iqn, replace(known, made=None))
-        self._have_account(export.user, export.password, life)
+        self._accounts.have(export.user, export.password, life)
         for user in row.users - {export.user}:
             self.daemon.ask(Mode.ACCOUNT, Op.UNBIND, tid=row.tid, user=user)
         if export.user not in row.users:
@@ -200,13 +196,13 @@ class TgtExporter(Exporter):
         if row.lun is not None and not self._serves(row, export):
             with self._closed(row):
                 self._take_unit(row)
-                self._add_unit(row.tid, export.device, export.serial)
+                add_unit(self.daemon, row.tid, export.device, export.serial)
                 self._notes.remember(export.iqn, Known(row.tid, export.device))
         elif row.lun is None:
             self._notes.remember(export.iqn, Known(row.tid, export.device))
-            self._add_unit(row.tid, export.device, export.serial)
+            add_unit(self.daemon, row.tid, export.device, export.serial)
         if not row.initiators:
-            self._ask_unless(Code.ACL_EXIST, Mode.TARGET, Op.BIND, tid=row.tid, initiator_name=export.initiator)
+            self.daemon.ask_unless(Code.ACL_EXIST, Mode.TARGET, Op.BIND, tid=row.tid, initiator_name=export.initiator)
         if known != right:
             self._notes.remember(export.iqn, right)
 
@@ -225,10 +221,10 @@ class TgtExporter(Exporter):
     def _delete(self, row: Row, *, forget: bool = True, what: str = "Nothing was changed.") -> None:
         """Take a target away whole. tgtd refuses while there is a session, in the same step."""
         try:
-            self._ask_unless(Code.NO_TARGET, Mode.TARGET, Op.DELETE, tid=row.tid)
+            self.daemon.ask_unless(Code.NO_TARGET, Mode.TARGET, Op.DELETE, tid=row.tid)
         except Said as error:
             if error.code == Code.TARGET_ACTIVE:
-                self._demand_unused(row, what=what)
+                self._targets.demand_unused(row, what=what)
             raise
         if forget:
             self._notes.forget(row.iqn)
@@ -237,19 +233,19 @@ class TgtExporter(Exporter):
     def _closed(self, row: Row) -> Iterator[None]:
         """Nobody can begin to log in to the target meanwhile."""
         for initiator in row.initiators:
-            self._ask_unless(Code.ACL_NOEXIST, Mode.TARGET, Op.UNBIND, tid=row.tid, initiator_name=initiator)
+            self.daemon.ask_unless(Code.ACL_NOEXIST, Mode.TARGET, Op.UNBIND, tid=row.tid, initiator_name=initiator)
         try:
             yield
         finally:
             for initiator in row.initiators:
-                self._ask_unless(Code.ACL_EXIST, Mode.TARGET, Op.BIND, tid=row.tid, initiator_name=initiator)
+                self.daemon.ask_unless(Code.ACL_EXIST, Mode.TARGET, Op.BIND, tid=row.tid, initiator_name=initiator)
 
     # LUNs
 
     def _take_unit(self, row: Row, *, dead: bool = False) -> None:
         """Close the LUN of a target that nobody can begin to log in to."""
         if not dead:
-            self._demand_unused(row)
+            self._targets.demand_unused(row)
         try:
             self.daemon.send(Mode.DEVICE, Op.DELETE, "", tid=row.tid, lun=LUN)
         except Said as error:
@@ -264,94 +260,13 @@ class TgtExporter(Exporter):
             return
         try:
             # A login that was half-way may have ended in a session, which may have read or written already.
-            self._demand_unused(row)
+            self._targets.demand_unused(row)
         except ExportError:
             known = self._notes.known(row.iqn)
             if known:
                 noted = known.made.serial if known.made else ""
-                self._add_unit(row.tid, known.device, row.says("SCSI SN") or noted)
+                add_unit(self.daemon, row.tid, known.device, row.says("SCSI SN") or noted)
             raise
-
-    def _add_unit(self, tid: int, device: Device, serial: str) -> None:
-        self._demand_device(device)
-        options = [*device.options, ("cluster", "ceph")] if device.backing == "rbd" else []
-        try:
-            self.daemon.send(
-                Mode.DEVICE,
-                Op.NEW,
-                f"path={device.name},bstype={BACKINGS[device.backing]},bsopts={';'.join(map('='.join, options))}",
-                tid=tid,
-                lun=LUN,
-                seconds=OPEN_SECONDS[device.backing],
-            )
-        except Said as error:
-            raise ExportError(
-                "The iSCSI target tgtd could not open the drive's device. The drive is not served. "
-                "Check that the storage pool answers, then try again.",
-                detail=f"{error}, {device}",
-            ) from error
-        # Of the disk's two numbers (NAA, page 0x83), tgtd makes the longer from the hexadecimal digits in scsi_id, and
-        # the shorter from the number of the target.
-        text = (
-            f"targetOps scsi_id={VENDOR:8}{hashlib.sha256(serial.encode()).hexdigest()[:24]},scsi_sn={serial},"
-            f"vendor_id={VENDOR},product_id={PRODUCT},thin_provisioning={int(_can_unmap(device))},"
-        )
-        self.daemon.send(Mode.DEVICE, Op.UPDATE, text, tid=tid, lun=LUN)
-
-    def _demand_device(self, device: Device) -> None:
-        if device.backing == "rbd":
-            if not re.search(r"^ {4}rbd\b", self.daemon.ask(Mode.SYSTEM, Op.SHOW), re.MULTILINE):
-                raise ExportError(
-                    "tgtd cannot serve drives of Ceph: its part for that is not installed. The drive is not served. "
-                    "Install the package tgt-rbd: apt-get install tgt-rbd. Then restart tgtd."
-                )
-        # Without the right to write, tgtd would serve it read-only.
-        elif not os.access(device.name, os.R_OK | os.W_OK):
-            raise ExportError(
-                "The drive's device is not there or cannot be written to. The drive is not served. "
-                "Check that the storage pool is mounted and belongs to this user, then try again.",
-                detail=f"{device}",
-            )
-
-    # Accounts
-
-    def _have_account(self, user: str, password: str | None, life: str) -> None:
-        """Let tgtd know this user by this password; None is one that nobody knows, made once in tgtd's life.
-
-        tgtd tells no password and changes none, so it is noted what it was told.
-        """
-        if self._notes.was_told(user, password or "", life):
-            return
-        self._notes.forget_account(user)
-        secret = password or secrets.token_hex(8)
-        try:
-            self.daemon.ask(Mode.ACCOUNT, Op.NEW, user=user, password=secret)
-        except Said as error:
-            if error.code != Code.USER_EXIST:
-                raise
-            if password is not None:
-                self._make_anew(user, password)
-        self._notes.is_told(user, password or "", life)
-
-    def _make_anew(self, user: str, password: str) -> None:
-        rows = [row for row in self._rows().values() if user in row.users]
-        self.daemon.ask(Mode.ACCOUNT, Op.DELETE, user=user)
-        self.daemon.ask(Mode.ACCOUNT, Op.NEW, user=user, password=password)
-        for row in rows:
-            self.daemon.ask(Mode.ACCOUNT, Op.BIND, tid=row.tid, user=user)
-
-    def _guard(self) -> str:
-        """The name of the guard in this folder, made when it is first asked for."""
-        name = self._notes.guard
-        if name is None:
-            # The note may be lost while tgtd runs.
-            told = []
-            with contextlib.suppress(NotRunning):
-                told = re.findall(rf"^ +({GUARD}\S+)$", self.daemon.ask(Mode.ACCOUNT, Op.SHOW), re.MULTILINE)
-            self._notes.guard = name = told[0] if told else f"{GUARD}{secrets.token_hex(16)}"
-        return name
-
-    # What there is
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -362,89 +277,6 @@ class TgtExporter(Exporter):
         with self.daemon.held():
             yield
 
-    def _rows(self) -> dict[str, Row]:
-        text = self.daemon.ask(Mode.TARGET, Op.SHOW)
-        return {row.iqn: row for row in tgt_text.targets(text, self._guard())}
-
-    def _rows_if_any(self) -> dict[str, Row]:
-        """As `_rows`; none when no tgtd runs."""
-        try:
-            return self._rows()
-        except NotRunning:
-            return {}
-
-    def _noted_row(self, iqn: str) -> Row | None:
-        """The target of this name as it was made in this life of tgtd, without reading all others; None if unsure."""
-        known = self._notes.known(iqn)
-        if known is None or known.made is None:
-            return None
-        try:
-            if self.daemon.life() != known.made.life or not self._is_there(known.tid):
-                return None
-        except NotRunning:
-            return None
-        return Row(
-            tid=known.tid,
-            iqn=iqn,
-            lun=None if known.withdrawn else "",
-            guarded=True,
-            users=frozenset({known.made.user}),
-            initiators=frozenset({known.made.initiator}),
-            sessions=None,
-        )
-
-    def _is_there(self, tid: int) -> bool:
-        try:
-            self.daemon.ask(Mode.CONNECTION, Op.SHOW, tid=tid)
-        except Said as error:
-            if error.code != Code.NO_TARGET:
-                raise
-            return False
-        return True
-
-    def _row_if_any(self, iqn: str) -> Row | None:
-        """The target of this name; of one whose number is noted and that is gone, without reading all others.
-
-        So it is with each of a thousand drives after the machine was started anew.
-        """
-        try:
-            return self._row(iqn) if self._notes.known(iqn) else self._rows().get(iqn)
-        except NotRunning:
-            return None
-
-    def _row(self, iqn: str) -> Row | None:
-        """The target of this name, without reading all of them when it is not known."""
-        known = self._notes.known(iqn)
-        if known is None:
-            return None
-        try:
-            self.daemon.ask(Mode.TARGET, Op.SHOW, tid=known.tid)
-        except Said as error:
-            if error.code == Code.NO_TARGET:
-                return None
-            raise
-        return self._rows().get(iqn)
-
-    def _sessions(self, row: Row) -> tuple[Session, ...]:
-        try:
-            return tgt_text.sessions(self.daemon.ask(Mode.CONNECTION, Op.SHOW, tid=row.tid))
-        except Said as error:
-            if error.code != Code.NO_TARGET:
-                raise
-            return ()
-
-    def _demand_unused(self, row: Row, *, what: str = "Nothing was changed.") -> None:
-        for session in self._sessions(row):
-            raise still_open(session, what=what)
-
-    def _ask_unless(self, fine: Code, mode: Mode, op: Op, *, tid: int = 0, **parameters: str) -> None:
-        """Ask; the answer that it is so already is fine."""
-        try:
-            self.daemon.ask(mode, op, tid=tid, **parameters)
-        except Said as error:
-            if error.code != fine:
-                raise
-
 
 def _new_tid() -> int:
     """Any of 2^31: one that was used before is not met again."""
@@ -453,12 +285,3 @@ def _new_tid() -> int:
 
 def _made(export: Export, life: str) -> Made:
     return Made(life, export.initiator, export.user, export.serial)
-
-
-def _can_unmap(device: Device) -> bool:
-    """Whether the device can take UNMAP from tgtd 1.0.85, and reads as zeros after it.
-
-    Block devices need not know how holes are punched. In Ceph it discards, and then tells the server of a hardware
-    error: librbd answers the length, where `bs_rbd_request` in usr/bs_rbd.c expects 0.
-    """
-    return device.backing == "file" and stat.S_ISREG(Path(device.name).stat().st_mode)
