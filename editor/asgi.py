@@ -17,6 +17,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
+from django.db import connection
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "editor.settings")
 
@@ -29,6 +30,7 @@ wsgi_application: Any = get_wsgi_application()
 # Models can be imported only after get_wsgi_application() has set Django up.
 from editor import live  # noqa: E402
 from editor.reconcile import Worker  # noqa: E402
+from editor.versions import why_not_use_database  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,10 @@ async def lifespan(scope: Any, receive: Any, send: Any) -> None:
     worker = Worker() if settings.EMBEDDED_WORKER else None
     await receive()
     try:
+        if reason := await asyncio.to_thread(_why_not_start):
+            log.error(reason)
+            await send({"type": "lifespan.startup.failed", "message": reason})
+            return
         await live.start()
         if worker:
             worker.start()
@@ -55,6 +61,13 @@ async def lifespan(scope: Any, receive: Any, send: Any) -> None:
             # Blocks until the worker's jobs have ended; what is cut off is found again at the next start.
             await asyncio.to_thread(worker.stop, STOP_SECONDS)
     await send({"type": "lifespan.shutdown.complete"})
+
+
+def _why_not_start() -> str | None:
+    try:
+        return why_not_use_database()
+    finally:
+        connection.close()
 
 
 application = ProtocolTypeRouter(

@@ -17,7 +17,6 @@ from typing import IO, Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.migrations.loader import MigrationLoader
 
 from editor import sealed
 from editor.backup import CHUNK_BYTES, FORMAT, VERSION, Summary
@@ -25,6 +24,7 @@ from editor.databases import BackupError, put_postgresql, put_sqlite
 from editor.models import Deploy, DeployItem, DeployState, DeployStep, Instance, ItemState, Server
 from editor.plan import DESTROYING
 from editor.storage.layers import fsync, layer_name
+from editor.versions import newest_unknown
 
 # A new installation makes these by itself.
 EXPECTED = {"secret_key", "start.lock", "worker.lock", "backup.lock", "secrets.key"}
@@ -143,9 +143,8 @@ class Restore:
             raise BackupError(f"This backup has version {header['version']}; what is understood here is {VERSION}.")
         if header["database"] != connection.vendor:
             raise BackupError(f"This backup is of {header['database']}, the database here is {connection.vendor}.")
-        known = {".".join(key) for key in MigrationLoader(None).disk_migrations or {}}
-        if unknown := sorted(set(header["migrations"]) - known):
-            raise BackupError(f"This backup is of a newer version of the editor, with {unknown[-1]}. Update first.")
+        if unknown := newest_unknown(header["migrations"]):
+            raise BackupError(f"This backup is of a newer version of the editor, with {unknown}. Update first.")
         for pool, folder in header["pools"].items():
             path = Path(folder) if folder else settings.DATA_DIR / "pools" / str(int(pool))
             if path.is_dir() and any(path.iterdir()):

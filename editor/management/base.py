@@ -9,14 +9,20 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseError
 
+from editor.versions import why_not_use_database
+
 
 class PeoplesCommand(BaseCommand):
-    """Ends with a sentence, not a traceback, when the database cannot be used; and quietly when nobody reads on."""
+    """Ends with a sentence, not a traceback, when it cannot use the database; and quietly when nobody reads on."""
 
     requires_system_checks = ()
+    uses_database = True
+    """Not of a command that makes it: merely asking makes SQLite's."""
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
+            if self.uses_database and (reason := why_not_use_database()):
+                raise CommandError(reason)
             return super().execute(*args, **options)
         except DatabaseError as error:
             raise CommandError(

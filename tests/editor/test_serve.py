@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,26 @@ def test_missing_programs_are_one_line(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert "apt-get install qemu-utils" in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+def test_database_of_a_newer_version_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    file = tmp_path / "data" / "editor.sqlite3"
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("CREATE TABLE django_migrations (id INTEGER PRIMARY KEY, app, name, applied)")
+        database.execute("INSERT INTO django_migrations VALUES (1, 'editor', '9999_later', '2026-11-23 12:00:00')")
+        database.commit()
+    before = file.read_bytes()
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    ended = serve(tmp_path, PORT=str(port))
+
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "CommandError: The database is of a newer version of the editor, with editor.9999_later. Nothing was changed. "
+        "Start that version; or restore a backup that this one made, into an empty DATA_DIR and database.\n"
+    )
+    assert file.read_bytes() == before

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.apps.registry import Apps
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
+from editor.asgi import lifespan
 from editor.design import planned, products
 from editor.models import Drive, Event, Infrastructure, Power
 from snapshots.models import Snapshot
@@ -98,3 +103,38 @@ def test_history_of_power_begins_with_the_upgrade_and_makes_nothing_up() -> None
     told = Event.objects.order_by("instance__number").values_list("instance__number", "power_before", "power")
     assert list(told) == [(1, "", "on"), (3, "", "off")]
     assert not Event.objects.told().exists()
+
+
+# ── And the way back ─────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def newer() -> Iterator[str]:
+    """A version after this one has migrated the database; gives how it is refused."""
+    recorder = MigrationRecorder(connection)
+    recorder.record_applied("editor", "9999_later")
+    yield "The database is of a newer version of the editor, with editor.9999_later. Nothing was changed."
+    recorder.record_unapplied("editor", "9999_later")
+
+
+@pytest.mark.parametrize("command", [["reconcile", "--once"], ["drive", "list"], ["exports", "stop"], ["backup"]])
+def test_no_command_touches_what_a_newer_version_has_made(newer: str, command: list[str], tmp_path: Path) -> None:
+    file = [str(tmp_path / "file")] if command == ["backup"] else []
+    with pytest.raises(CommandError) as refused:
+        call_command(*command, *file)
+    assert str(refused.value).startswith(newer)
+
+
+def test_no_process_starts_on_what_a_newer_version_has_made(newer: str) -> None:
+    said: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: dict[str, Any]) -> None:
+        said.append(message)
+
+    asyncio.run(lifespan({"type": "lifespan"}, receive, send))
+
+    assert [message["type"] for message in said] == ["lifespan.startup.failed"]
+    assert said[0]["message"].startswith(newer)

@@ -15,6 +15,7 @@ from editor.words import counted, size
 
 class Command(PeoplesCommand):
     help = "Restores a backup into an empty DATA_DIR, and an empty database. Everybody signs in again."
+    uses_database = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path, help="what `manage.py backup` wrote")

@@ -21,6 +21,7 @@ from django.utils.module_loading import import_string
 
 from editor import exports, iscsi, storage
 from editor.lock import worker_lock
+from editor.versions import why_not_use_database
 
 STOP_SECONDS = 3
 """How long open requests may go on after Ctrl-C, before the worker is asked to stop."""
@@ -101,6 +102,8 @@ class Command(BaseCommand):
         """Brings the database up to date, and fills it on the very first start. Two at once wait for each other."""
         with (settings.DATA_DIR / "start.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            if reason := why_not_use_database():
+                raise CommandError(reason)
             call_command("migrate", interactive=False, verbosity=0)
             if not get_user_model().objects.exists() or (settings.DATA_DIR / "demo_unfinished").exists():
                 self.say("Loading the demo, once.")
