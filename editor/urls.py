@@ -102,6 +102,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
 ]
 
+handler400 = "editor.views.errors.unreadable"
 handler403 = "editor.views.errors.forbidden"
 handler404 = "editor.views.errors.not_found"
 handler500 = "editor.views.errors.server_error"

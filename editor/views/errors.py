@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from uuid import uuid4
 
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
@@ -13,6 +14,14 @@ from django.utils import timezone
 from editor.views.page import is_partial
 
 log = logging.getLogger(__name__)
+
+
+def unreadable(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """What was sent is too much or no form, or to another address. So neither user nor session are looked for."""
+    context = {"is_elsewhere": isinstance(exception, DisallowedHost)}
+    if is_partial(request):
+        return _toast(HttpResponse(render_to_string("400.html#fragment", context), status=400))
+    return HttpResponse(render_to_string("400.html", context), status=400)
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:

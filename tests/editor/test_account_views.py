@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
+from django.conf import settings
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
@@ -286,6 +287,35 @@ def test_broken_fragment_is_a_toast_so_that_the_page_stays() -> None:
     assert (response.status_code, response["HX-Retarget"], response["HX-Reswap"]) == (500, "#toasts", "beforeend")
     assert "<html" not in response.content.decode()
     assert "Something broke on our side" in read(response).words
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind"),
+    [
+        ("note=" + 3_000_000 * "x", "application/x-www-form-urlencoded"),
+        ("&".join(f"of={number}" for number in range(9999)), "application/x-www-form-urlencoded"),
+        ("note=+AGE-", "application/x-www-form-urlencoded; charset=utf-7"),
+        ("note", "multipart/form-data"),
+    ],
+)
+def test_what_is_too_large_or_no_form_is_refused_in_a_sentence(sent: str, kind: str) -> None:
+    browser = Client(enforce_csrf_checks=True)  # that reads it
+    browser.cookies[settings.CSRF_COOKIE_NAME] = 32 * "x"
+    page = browser.post("/drives/7/snapshots/create/", sent, content_type=kind)
+    toast = browser.post("/drives/7/snapshots/create/", sent, content_type=kind, headers=PARTIAL)
+
+    assert [page.status_code, toast.status_code, toast["HX-Retarget"]] == [400, 400, "#toasts"]
+    assert "Nothing was changed What was sent is too large, or cannot be read." in read(page).words
+    assert "Nothing was changed What was sent is too large, or cannot be read." in read(toast).words
+    assert "<html" not in toast.content.decode()
+
+
+def test_address_that_is_not_the_editors_own_is_told(browser: Client) -> None:
+    response = browser.get("/infrastructures/", headers={"Host": "elsewhere.example.org"})
+
+    assert response.status_code == 400
+    assert "The editor does not answer at this address." in read(response).words
+    assert "elsewhere" not in response.content.decode()
 
 
 # ── The browser is told ──────────────────────────────────────────────────────
