@@ -27,7 +27,7 @@ MOST = 500
 
 @require_POST
 def add_instance_array(request: HttpRequest, pk: int) -> HttpResponse:
-    return _add(request, pk, edits.add_instance_array)
+    return _add(request, pk, edits.add_instance_array, **_place(request))
 
 
 @require_POST
@@ -35,19 +35,19 @@ def add_drive_array(request: HttpRequest, pk: int) -> HttpResponse:
     """Attached to the InstanceArray `instance_array`, if that is named."""
     owner = request.POST.get("instance_array", "")
     found = InstanceArray.objects.filter(pk=_number(owner), infrastructure=pk).first() if owner else None
-    return _add(request, pk, edits.add_drive_array, instance_array=found)
+    return _add(request, pk, edits.add_drive_array, instance_array=found, **_place(request))
 
 
 @require_POST
 def add_network(request: HttpRequest, pk: int) -> HttpResponse:
+    """Its place follows from the others', whatever was sent."""
     return _add(request, pk, edits.add_network)
 
 
 def _add(request: HttpRequest, pk: int, make: Callable[..., AnyProduct], **design: Any) -> HttpResponse:
     infrastructure = visible(request, Infrastructure.objects.all(), pk, path="")
-    place = _place(request)
     try:
-        product = make(infrastructure, by=_user(request), key=_key(request), **design, **place)
+        product = make(infrastructure, by=_user(request), key=_key(request), **design)
     except Refused as refused:
         return refuse(request, str(refused), back=infrastructure.get_absolute_url())
     if wants_text(request):

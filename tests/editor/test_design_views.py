@@ -526,6 +526,12 @@ def test_a_script_is_told_what_was_added_and_where(world: World) -> None:
     assert (response["X-Topics"], new.x, new.y) == (new.topic, 240, 360)
 
 
+def test_network_stands_where_there_is_room_whatever_place_was_sent(world: World) -> None:
+    response = world.post("add_network", world.infrastructure, headers=CANVAS, x="240", y="360")
+
+    assert response.content.decode() == f"{Network.objects.latest('pk').label} added to the draft."
+
+
 def test_the_same_wish_twice_adds_once(world: World) -> None:
     key = "9b6a7f8e-0000-4000-8000-000000000001"
     for _ in range(2):
