@@ -178,8 +178,8 @@ def explained(state: str = UNCHANGED) -> Iterator[None]:
     try:
         yield
     except ProgramMissing as error:
-        sentence = missing_sentence(str(error)) or f"{error} could not be started."
-        raise StorageError(f"{sentence} {state}", detail=str(error)) from error
+        sentence = missing_sentence(str(error)) or f"{error} could not be started"
+        raise StorageError(f"{sentence}. {state}", detail=str(error)) from error
     except ProgramHung as error:
         name = Path(error.program).name
         raise StorageError(

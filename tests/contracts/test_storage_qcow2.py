@@ -104,7 +104,7 @@ def test_missing_programs_are_named_with_their_package(pool: Path) -> None:
     assert driver.missing_programs() == (
         "no-qemu-img and no-qemu-io are not installed. Install the package qemu-utils: apt-get install qemu-utils"
     )
-    assert all("apt-get install qemu-utils" in sentence for sentence in sentences(attempts(driver)))
+    assert all("apt-get install qemu-utils. " in sentence for sentence in sentences(attempts(driver)))
     assert_untouched(pool)
 
 
