@@ -10,6 +10,7 @@ to one infrastructure and is told, as JSON:
   times of readings that changed nothing else.
 
 What falls together travels together, so one message may hold all of these. Lost or doubled messages do no harm.
+With `"outdated": true` they say that the page came from another version of the editor, and has its scripts and styles.
 A page says one thing only: `{"looks_at": "drive-array-3"}`, what is selected there ("" for nothing).
 Channels' layers are not used: between threads the in-memory one delivers late or never.
 """
@@ -24,6 +25,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
 from urllib.parse import parse_qs
 
+from django.conf import settings
 from django.urls import path, re_path
 
 from editor.follower import TRY_LATER, Follower, Page
@@ -90,7 +92,7 @@ async def infrastructure_socket(scope: Scope, receive: Receive, send: Send) -> N
     visit = presences.enter(infrastructure, user.pk, lambda: page.tell(0, [f"presence-{infrastructure}"]))
     try:
         await send({"type": "websocket.accept"})
-        await _first_of(_listen(receive, presences, visit), _speak(follower, page, _since(scope), send))
+        await _first_of(_listen(receive, presences, visit), _speak(follower, page, scope, send))
     finally:
         presences.leave(visit)
         follower.leave(page)
@@ -114,10 +116,12 @@ async def _listen(receive: Receive, presences: Presences, visit: Visit) -> None:
                 presences.look(visit, said["looks_at"])
 
 
-async def _speak(follower: Follower, page: Page, since: int | None, send: Send) -> None:
+async def _speak(follower: Follower, page: Page, scope: Scope, send: Send) -> None:
+    always = {"outdated": True} if _is_outdated(scope) else {}
     try:
-        await follower.catch_up(page, since)
+        await follower.catch_up(page, _since(scope))
         while message := await page.message():
+            message |= always
             async with asyncio.timeout(SEND_SECONDS):
                 await send({"type": "websocket.send", "text": json.dumps(message, separators=(",", ":"))})
     except TimeoutError:
@@ -148,8 +152,18 @@ async def _first_of(*coroutines: Coroutine[Any, Any, None]) -> None:
 
 def _since(scope: Scope) -> int | None:
     """Answers the event that the page knows everything up to; null when it does not say so in plain digits."""
-    (text,) = parse_qs(scope["query_string"].decode("latin-1")).get("since", [""])[-1:]
+    text = _said(scope, "since")
     return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else None
+
+
+def _is_outdated(scope: Scope) -> bool:
+    """Whether the page names other static files than those of this version."""
+    return _said(scope, "static") not in ("", settings.STATIC_URL)
+
+
+def _said(scope: Scope, name: str) -> str:
+    """Answers what the page says in the socket's address; "" for nothing."""
+    return parse_qs(str(scope["query_string"], "latin-1")).get(name, [""])[-1]
 
 
 # Channels' router calls these with (scope, receive, send); Django's types know only views.

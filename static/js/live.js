@@ -1,7 +1,8 @@
 // Follows the server over a websocket: says on <body> what to look at again ("drive-7"), and in the footer, truthfully,
 // whether the page is live. Elements that care carry hx-trigger="drive-7 from:body" and refetch themselves.
 //
-// <body data-infrastructure="1" data-event="812">: which infrastructure, and the event up to which the page is right.
+// <body data-infrastructure="1" data-event="812" data-static="/static/4f1c…/">: which infrastructure, the event up to which
+// the page is right, and where its scripts and styles are from: a server of another version says that they are outdated.
 // #connection holds a [role=status] for the word and a [data-as-of] for the time; <html data-ui-connection="live">,
 // one of connecting, live, reconnecting, offline, is for CSS.
 
@@ -13,14 +14,16 @@ const CROWD = 10; // more topics than this in one window become one refresh of e
 const CROWD_MS = 100;
 
 const WORDS = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", offline: "Offline" };
+const OUTDATED = "Updated, please reload"; // in place of "Live"
 
 const { body, documentElement: root } = document;
-const infrastructure = body.dataset.infrastructure;
+const { infrastructure, static: files } = body.dataset;
 
 let state = "connecting";
 let since = body.dataset.event ?? "";
 let heardAt = new Date(); // the page itself has just come from the server
 let socket = null;
+let outdated = false; // the server is of another version than this page's scripts
 let failures = 0;
 let patience; // until a silent socket counts as lost
 let retry; // until the next attempt
@@ -82,6 +85,7 @@ function hear(message) {
   heardAt = new Date();
   failures = 0;
   since = message.id;
+  outdated = message.outdated ?? false;
   clearTimeout(givingUp);
   wait();
   show("live");
@@ -110,7 +114,8 @@ function look(event) {
 
 function address() {
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-  return `${scheme}//${location.host}/ws/infrastructures/${infrastructure}/?since=${since}`;
+  const from = files ? `&static=${files}` : "";
+  return `${scheme}//${location.host}/ws/infrastructures/${infrastructure}/?since=${since}${from}`;
 }
 
 function wait() {
@@ -170,7 +175,7 @@ function paint() {
   if (!place) return;
   const time = heardAt.toISOString().slice(11, 19);
   place.dataset.state = state;
-  write(place.querySelector("[role=status]"), WORDS[state]);
+  write(place.querySelector("[role=status]"), state === "live" && outdated ? OUTDATED : WORDS[state]);
   write(place.querySelector("[data-as-of]"), state === "live" ? `· ${time}` : `· shown as of ${time}`);
 }
 

@@ -148,6 +148,19 @@ def test_open_socket_is_not_live_before_it_has_caught_up(page: Page, server: Ser
     assert [server.addresses, heard(page)] == [["ws://editor.test/ws/infrastructures/4/?since=812"], ["drive-7"]]
 
 
+def test_page_left_open_over_an_upgrade_asks_to_be_reloaded(page: Page) -> None:
+    server = Server(page)
+    dated = HTML.replace("data-event", 'data-static="/static/0ld/" data-event')
+    page.route("**/dated/", lambda route: route.fulfill(body=dated, content_type="text/html"))
+    page.goto("http://editor.test/dated/")
+    assert server.has_sockets(1)
+
+    server.tell(id=812, topics=[], outdated=True)
+
+    shows(page, "live", "Updated, please reload", "· 12:00:00")
+    assert server.addresses == ["ws://editor.test/ws/infrastructures/4/?since=812&static=/static/0ld/"]
+
+
 def test_page_without_an_infrastructure_opens_no_socket(page: Page) -> None:
     server = Server(page)
     page.route(

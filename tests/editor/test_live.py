@@ -983,3 +983,15 @@ def test_follower_prunes_while_it_runs(world: World, monkeypatch: pytest.MonkeyP
 
     async_to_sync(main)()
     assert list(Event.objects.values_list("pk", flat=True)) == pks[2:]
+
+
+@live_test
+async def test_page_of_another_version_hears_that_it_is_outdated(world: World, *_: Any) -> None:
+    since = await sync_to_async(record)(world.ours, "drive-1")
+
+    async with opened(world.owner, world.ours, f"{since}&static={django_settings.STATIC_URL}") as tab:
+        assert await tab.hears() == {"id": since, "topics": []}
+    async with opened(world.owner, world.ours, f"{since}&static=/static/0ld/") as tab:
+        assert await tab.hears() == {"id": since, "topics": [], "outdated": True}
+        newest = await sync_to_async(record)(world.ours, "drive-2")
+        assert await tab.hears() == {"id": newest, "topics": ["drive-2"], "outdated": True}
