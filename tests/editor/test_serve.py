@@ -106,6 +106,22 @@ def test_missing_programs_are_one_line(tmp_path: Path) -> None:
     assert ended.stderr.count("\n") == 1
 
 
+def test_database_that_is_none_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "editor.sqlite3").write_text("something else\n" * 1000)
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    ended = serve(tmp_path, PORT=str(port))
+
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "CommandError: The database could not be used: file is not a database. "
+        "Look whether its disk is full and its file whole, then start again.\n"
+    )
+
+
 def test_database_of_a_newer_version_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     file = tmp_path / "data" / "editor.sqlite3"

@@ -17,6 +17,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error as DatabaseError
 from django.utils.module_loading import import_string
 
 from editor import exports, iscsi, storage
@@ -88,7 +89,15 @@ class Command(BaseCommand):
             raise CommandError(missing)
         # Held from here on: what follows takes a moment, and the port must still be free then.
         with self.listen(host, port) as listener:
-            self.prepare()
+            try:
+                self.prepare()
+            except DatabaseError as error:
+                raise CommandError(
+                    f"The database could not be used: {str(error).strip()}. "
+                    "Look whether its disk is full and its file whole, then start again."
+                ) from error
+            except storage.StorageError as error:
+                raise CommandError(f"The demo could not be loaded. {error} Starting again loads it anew.") from error
             address = settings.PUBLIC_URL if port == settings.PORT else f"http://{host}:{port}"
             sign_in = import_string(settings.DEMO_SIGN_IN)()
             self.serve(listener, "\n".join(filter(None, (f"Ready: {address}", sign_in, "Stop with Ctrl-C."))))
