@@ -78,9 +78,13 @@ document.addEventListener("htmx:after:swap", recover);
 
 document.addEventListener("htmx:after:settle", (event) => {
   const { task } = event.detail;
-  if (event.target !== panel() || task?.swapSpec?.style !== "innerHTML") return;
-  if (panel().childElementCount) focusAfterOpening(task.sourceElement);
-  else focusAfterClosing();
+  if (event.target !== panel()) return;
+  if (task?.swapSpec?.style === "innerHTML") {
+    if (panel().childElementCount) focusAfterOpening(task.sourceElement);
+    else focusAfterClosing();
+  } else if (!panel().childElementCount && lost && document.activeElement === document.body) {
+    focusAfterClosing(); // Back out of the panel
+  }
 });
 
 // A result that the reader waited for takes the focus once, unless they have gone elsewhere to type.

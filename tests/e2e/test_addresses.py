@@ -146,6 +146,21 @@ def test_back_changes_the_panel_and_nothing_else(people: People, hands: Hands) -
     is_live(page)
 
 
+def test_back_out_of_the_panel_returns_the_focus_to_what_opened_it(people: People, hands: Hands) -> None:
+    world = hands.make(count=1)
+    page = people.open("ana", world.canvas)
+    card(page, "DriveArray web-data").click()
+    tab(page, "Drives").click()
+    shows_tab(page, "web-data", "Drives")
+
+    page.go_back()
+    shows_tab(page, "web-data", "Overview")
+    page.go_back()
+
+    expect(panel(page)).to_be_hidden()
+    expect(card(page, "DriveArray web-data")).to_be_focused()
+
+
 def test_reload_keeps_the_tab(people: People, hands: Hands) -> None:
     world = hands.make(count=1)
     page = people.open("ana", world.canvas)
