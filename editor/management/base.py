@@ -26,7 +26,7 @@ class PeoplesCommand(BaseCommand):
             return super().execute(*args, **options)
         except DatabaseError as error:
             raise CommandError(
-                f"The database could not be used: {error}. If it is new, run: manage.py migrate"
+                f"The database could not be used: {error}. If it is new or of an older version, run: manage.py migrate"
             ) from error
         except BrokenPipeError:
             # As in `drive list | head`. What is still in the buffer goes nowhere, or Python would complain at the end.

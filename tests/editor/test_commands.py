@@ -409,7 +409,7 @@ def test_new_database_is_answered_with_a_sentence(words: tuple[str, ...], db: No
             cursor.execute(f"ALTER TABLE {table} RENAME TO gone_{table}")
 
     assert refusal(*words).startswith("The database could not be used: ")
-    assert refusal(*words).endswith(". If it is new, run: manage.py migrate")
+    assert refusal(*words).endswith(". If it is new or of an older version, run: manage.py migrate")
 
 
 @pytest.mark.slow
