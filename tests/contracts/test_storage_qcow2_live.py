@@ -166,7 +166,7 @@ def test_missing_programs_are_named_with_their_packages(tmp_path: Path, monkeypa
 
     assert str(failure(lambda: without.activate(DRIVE))) == (
         "no-qemu-storage-daemon is not installed. "
-        "Install the package qemu-system-common: apt-get install qemu-system-common The drive is not served."
+        "Install the package qemu-system-common: apt-get install qemu-system-common. The drive is not served."
     )
     monkeypatch.setattr("editor.storage.daemon.FUSE", tmp_path / "fuse")
     assert str(failure(lambda: driver.activate(DRIVE))).startswith(f"This machine has no {tmp_path / 'fuse'}. ")
