@@ -31,7 +31,6 @@ class World:
     stranger: User
     clock: Clock
     engine: str
-    worker: Worker
 
     @property
     def drive(self) -> Drive:
@@ -54,8 +53,7 @@ class World:
         """What a worker does with all that waits. A restarted one began only now."""
         if restarted:
             self.clock.advance(1)
-            self.worker = Worker(since=self.clock())
-        self.worker.run_until_quiet()
+        Worker(since=self.clock() if restarted else self.clock.now.replace(year=2000)).run_until_quiet()
 
     def write(self, content: str) -> None:
         """Puts a state on the drive."""
@@ -97,8 +95,7 @@ def make_world(clock: Clock, engine: str) -> World:  # noqa: F811
     array = factories.make_drive_array(
         infrastructure, instance_array=web, count=1, engine=engine, size_mb=1024, made=False
     )
-    worker = Worker(since=clock.now.replace(year=2000))
-    world = World(array.drives.get().pk, owner, operator, viewer, stranger, clock, engine, worker)
+    world = World(array.drives.get().pk, owner, operator, viewer, stranger, clock, engine)
     world.work()
     return world
 
