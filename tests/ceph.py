@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import uuid
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from editor.storage import Cluster
 from editor.storage.rbd import ceph
+from tests.ports import free_port
 
 PACKAGES = {"ceph-mon": "ceph-mon", "ceph-osd": "ceph-osd", "ceph": "ceph-common"}
 """What Debian calls the packages of the programs."""
@@ -101,7 +101,7 @@ class CephCluster:
         self.folder = folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._conf = folder / "ceph.conf"
-        self._identity, self._port = str(uuid.uuid4()), _free_port()
+        self._identity, self._port = str(uuid.uuid4()), free_port()
         self._conf.write_text(
             CONFIGURATION.format(
                 fsid=self._identity,
@@ -241,10 +241,3 @@ class CephCluster:
             if time.monotonic() > end:
                 raise TimeoutError(f"The test's Ceph cluster did not start: {why}")
             time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port

@@ -25,8 +25,8 @@ from editor.iscsi.tgt import TgtExporter, portals
 from editor.iscsi.tgt import daemon as tgt_daemon
 from editor.iscsi.tgt.socket import FILE, Mode, Op
 from editor.storage.base import Device
-from tests.e2e.product import free_port
 from tests.killing import Killed
+from tests.ports import free_port
 
 from .initiator import Initiator, LoginRefused
 from .iscsi import served

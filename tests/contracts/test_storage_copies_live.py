@@ -17,7 +17,7 @@ from editor.iscsi import Export
 from editor.iscsi.tgt import TgtExporter
 from editor.iscsi.tgt import daemon as tgt_daemon
 from editor.iscsi.tgt.socket import TgtError, peer
-from tests.e2e.product import free_port
+from tests.ports import free_port
 
 from .copy_pools import assert_layers_read, prepared
 from .file_systems import KINDS, FileSystem, mounted

@@ -17,7 +17,7 @@ from editor.iscsi.tgt import TgtExporter
 from editor.iscsi.tgt import daemon as tgt_daemon
 from editor.iscsi.tgt.socket import TgtError, peer
 from editor.storage.base import Device
-from tests.e2e.product import free_port
+from tests.ports import free_port
 
 from .initiator import CheckCondition, HungUp, Initiator, LoginRefused
 from .iscsi import Disk, Network, NoDisk, Refused

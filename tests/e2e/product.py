@@ -6,13 +6,14 @@ import os
 import queue
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "a password for tests"
@@ -81,12 +82,6 @@ class QemuImg:
     def dies(self, pid: int) -> None:
         """Ends the one that waits, as a machine does that loses power."""
         os.kill(pid, signal.SIGKILL)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 class Product:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from editor.iscsi_names import chap_user, initiator_iqn, serial_number, target_i
 from editor.models import Drive, Instance, InstanceArray
 from editor.storage import Device
 from editor.views import initiators
+from tests.ports import free_port
 
 PASSWORD = "abcdEFGH12345678"
 QEMU = "qemu-system-x86_64"
@@ -81,8 +81,7 @@ def test_open_iscsi_ends_at_the_first_command_that_fails(tmp_path: Path) -> None
 @pytest.fixture
 def served(tmp_path: Path, settings: Settings) -> Iterator[None]:
     """The drive, full of Z, served to its instance alone."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        settings.ISCSI_PORTAL = f"127.0.0.1:{free.getsockname()[1]}"
+    settings.ISCSI_PORTAL = f"127.0.0.1:{free_port()}"
     exporter = TgtExporter(tmp_path / "iscsi", settings.ISCSI_PORTAL)
     missing = exporter.missing_programs()
     if missing or not shutil.which(QEMU):

@@ -14,6 +14,7 @@ import pytest
 from django.conf import settings
 
 from editor.management.commands.serve import Command, network_file_system, why_not_keep_data_in
+from tests.ports import free_port
 
 MOUNTS = r"""
 /dev/vda1 / ext4 rw 0 0
@@ -110,10 +111,7 @@ def test_database_that_is_none_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "editor.sqlite3").write_text("something else\n" * 1000)
 
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-
-    ended = serve(tmp_path, PORT=str(port))
+    ended = serve(tmp_path, PORT=str(free_port()))
 
     assert ended.returncode == 1
     assert ended.stderr == (
@@ -132,10 +130,7 @@ def test_database_of_a_newer_version_is_one_line(tmp_path: Path) -> None:
         database.commit()
     before = file.read_bytes()
 
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-
-    ended = serve(tmp_path, PORT=str(port))
+    ended = serve(tmp_path, PORT=str(free_port()))
 
     assert ended.returncode == 1
     assert ended.stderr == (

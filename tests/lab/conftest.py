@@ -17,8 +17,9 @@ import pytest
 from tests.ceph import CephCluster
 from tests.ceph import why_not as why_no_ceph
 from tests.e2e.conftest import browser, hands, people, profiles, pytest_runtest_makereport
-from tests.e2e.product import ROOT, Product, free_port
+from tests.e2e.product import ROOT, Product
 from tests.lab.guest import Guest
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from tests.lab.machines import Machines

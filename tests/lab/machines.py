@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.e2e.bmcs import Guard
-from tests.e2e.product import free_port
 from tests.lab.guest import ON_DISK, Guest
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     import libvirt

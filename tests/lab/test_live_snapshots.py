@@ -32,7 +32,7 @@ from tests.contracts.file_systems import mounted
 from tests.contracts.iscsi import PREFIX
 from tests.contracts.server import Server, killed
 from tests.contracts.writer import Writer, assert_holds
-from tests.e2e.product import free_port
+from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.slow,

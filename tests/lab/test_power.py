@@ -12,8 +12,8 @@ import pytest
 from editor.power import Bmc, PowerCommand, PowerDriver, PowerError, PowerState, Trust
 from editor.power.redfish import RedfishPower
 from tests.contracts.power import Bench, PowerContract
-from tests.e2e.product import free_port
 from tests.lab.guest import UP
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from tests.lab.machines import Machine, Machines

@@ -28,7 +28,7 @@ from tests.contracts.initiator import Initiator
 from tests.contracts.rbd_images import at_last
 from tests.contracts.server import Server, killed
 from tests.contracts.writer import Writer, assert_holds, assert_keeps
-from tests.e2e.product import free_port
+from tests.ports import free_port
 from tests.snapshots.beds import ANSWER_SECONDS, Bed, Qcow2Bed
 from tests.snapshots.conftest import World, look_and_work, make_world
 
