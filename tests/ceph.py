@@ -154,10 +154,12 @@ class CephCluster:
         return found
 
     def signal(self, daemon: str, number: signal.Signals) -> None:
-        """Send a signal; SIGKILL waits for the end."""
+        """Send a signal; SIGKILL waits for the end, SIGSTOP until all threads stand still."""
         self.processes[daemon].send_signal(number)
         if number == signal.SIGKILL:
             self.processes.pop(daemon).wait()
+        elif number == signal.SIGSTOP:
+            os.waitid(os.P_PID, self.processes[daemon].pid, os.WSTOPPED)
 
     def tell(self, *command: str) -> str:
         """What the cluster's command line answers to its administrator, as JSON."""
