@@ -210,7 +210,7 @@ def _revert(snapshot: Snapshot, step: Step) -> timedelta | None:
         return None
     if step == Step.DO:
         try:
-            why = _why_not_let_go(drive) or ""
+            why = _let_go(drive) or ""
             if not why:
                 driver.revert(drive.pk, onto=snapshot.layer, new_layer=snapshot.new_layer)
         except StorageError as error:
@@ -234,8 +234,8 @@ def _revert(snapshot: Snapshot, step: Step) -> timedelta | None:
     return None
 
 
-def _why_not_let_go(drive: Drive) -> str | None:
-    """Takes the drive from its server; answers why not to go on, since that is not off. Raises as `take_away`.
+def _let_go(drive: Drive) -> str | None:
+    """Takes the drive from its server; answers why not to go on if that is not off, or None. Raises as `take_away`.
 
     The BMC itself is asked: what is stored may be seconds old, and a server may be switched on by hand. The second
     witness is the target: whoever is logged in is not off, whatever its BMC says. From then on nobody can log in, so
